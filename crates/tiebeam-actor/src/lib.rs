@@ -1,0 +1,1 @@
+//! Run, link, monitor and supervise actors in one process.

@@ -1,0 +1,1 @@
+//! Answer admin requests over HTTP and serve the dashboard.

@@ -1,0 +1,1 @@
+//! State the admin contract: requests, answers, versions.

@@ -1,0 +1,2 @@
+//! The `tiebeam` command.
+fn main() {}

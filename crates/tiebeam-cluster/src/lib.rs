@@ -1,0 +1,1 @@
+//! Join nodes: membership, requests and actors across nodes, names.

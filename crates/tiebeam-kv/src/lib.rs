@@ -1,0 +1,1 @@
+//! Keep keys, linearizable over the log.

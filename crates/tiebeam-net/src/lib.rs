@@ -1,0 +1,1 @@
+//! Carry frames between two nodes over QUIC.

@@ -1,0 +1,1 @@
+//! Compose a configuration and one supervision tree into a running node.

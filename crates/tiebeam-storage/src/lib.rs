@@ -1,0 +1,1 @@
+//! Append, sync, read, truncate and recover checksummed segments and snapshots.

@@ -1,0 +1,1 @@
+//! Keep partitioned records, deduplicated and replicated, and feed consumers beside them.

@@ -1,0 +1,1 @@
+//! Run code that survives its node, by journal and replay.
