@@ -1,1 +1,6 @@
 //! Keep partitioned records, deduplicated and replicated, and feed consumers beside them.
+
+pub mod batch;
+mod offset;
+
+pub use offset::Offset;
