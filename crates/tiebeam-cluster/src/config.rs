@@ -1,0 +1,37 @@
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tiebeam_resilience::Backoff;
+use tiebeam_wire::NodeId;
+
+/// All that a cluster is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Who this node is, where it listens, whom it trusts.
+    pub net: tiebeam_net::Config,
+    /// Addresses to ask for the others; this node's own may be among them. Empty for the first node.
+    pub seeds: Vec<SocketAddr>,
+    /// Nodes whose number and address are known before gossip tells them: usually the core nodes.
+    pub peers: Vec<(NodeId, SocketAddr)>,
+    /// How often a node gossips. Default 200 ms.
+    pub gossip_interval: Duration,
+    /// How long to wait before a lost or refused connection is dialled again. Default 50 ms to 5 s.
+    pub dial_backoff: Backoff,
+    /// Most nodes in a cluster, this one included. Default 500; a handshake beyond it is refused.
+    pub members_max: usize,
+}
+
+impl Config {
+    /// Returns a configuration with all defaults, without seeds and peers.
+    #[must_use]
+    pub const fn new(net: tiebeam_net::Config) -> Self {
+        Self {
+            net,
+            seeds: Vec::new(),
+            peers: Vec::new(),
+            gossip_interval: Duration::from_millis(200),
+            dial_backoff: Backoff { first: Duration::from_millis(50), max: Duration::from_secs(5) },
+            members_max: 500,
+        }
+    }
+}

@@ -1,0 +1,180 @@
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tiebeam_wire::Incarnation;
+
+use crate::identity::{Identity, IdentityError};
+
+/// Shortest cookie, in bytes.
+pub const COOKIE_BYTES_MIN: usize = 16;
+
+/// A secret that all nodes of a cluster share. Defence in depth beside the certificates: it keeps a test cluster out of
+/// a production cluster that was set up with the same authority.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Cookie(Vec<u8>);
+
+impl Cookie {
+    /// Wraps the secret.
+    ///
+    /// # Errors
+    /// [`CookieTooShort`] below [`COOKIE_BYTES_MIN`] bytes.
+    pub fn new(secret: impl Into<Vec<u8>>) -> Result<Self, CookieTooShort> {
+        let secret = secret.into();
+        if secret.len() < COOKIE_BYTES_MIN { Err(CookieTooShort { size: secret.len() }) } else { Ok(Self(secret)) }
+    }
+
+    pub(crate) fn secret(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Never shows the secret.
+impl fmt::Debug for Cookie {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Cookie(..)")
+    }
+}
+
+/// A cookie that could be guessed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("cookie has {size} bytes, fewer than {COOKIE_BYTES_MIN}")]
+pub struct CookieTooShort {
+    /// Its size in bytes.
+    pub size: usize,
+}
+
+/// A node's certificate and key and the certificate of the authority that all nodes trust.
+pub struct Credentials {
+    pub(crate) authority: CertificateDer<'static>,
+    pub(crate) certificate: CertificateDer<'static>,
+    pub(crate) key: PrivateKeyDer<'static>,
+    pub(crate) identity: Identity,
+}
+
+impl Credentials {
+    /// Reads three PEM files.
+    ///
+    /// # Errors
+    /// [`CredentialsError`] names the file or what is wrong with the certificate.
+    pub fn load(authority: &Path, certificate: &Path, key: &Path) -> Result<Self, CredentialsError> {
+        let read = |path: &Path| {
+            std::fs::read(path).map_err(|source| CredentialsError::Read { path: path.to_owned(), source })
+        };
+        Self::from_pem(&read(authority)?, &read(certificate)?, &read(key)?)
+    }
+
+    /// Parses three PEM texts; each holds one item.
+    ///
+    /// # Errors
+    /// [`CredentialsError`] says which text or what is wrong with the certificate.
+    pub fn from_pem(authority: &[u8], certificate: &[u8], key: &[u8]) -> Result<Self, CredentialsError> {
+        let authority = CertificateDer::from_pem_slice(authority).map_err(|_| CredentialsError::Pem("authority"))?;
+        let certificate =
+            CertificateDer::from_pem_slice(certificate).map_err(|_| CredentialsError::Pem("certificate"))?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| CredentialsError::Pem("key"))?;
+        let identity = Identity::from_certificate(&certificate)?;
+        Ok(Self { authority, certificate, key, identity })
+    }
+
+    /// Who the certificate says that this node is.
+    #[must_use]
+    pub const fn identity(&self) -> &Identity {
+        &self.identity
+    }
+}
+
+impl Clone for Credentials {
+    fn clone(&self) -> Self {
+        Self {
+            authority: self.authority.clone(),
+            certificate: self.certificate.clone(),
+            key: self.key.clone_key(),
+            identity: self.identity.clone(),
+        }
+    }
+}
+
+/// Never shows the key.
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+/// Why credentials were refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CredentialsError {
+    /// A file can't be read.
+    #[error("file {path} can't be read")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the disk said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A text holds no PEM item of the kind that is needed.
+    #[error("{0} is not in PEM")]
+    Pem(&'static str),
+    /// The certificate doesn't name a node.
+    #[error("certificate names no node")]
+    Identity(#[from] IdentityError),
+}
+
+/// All that an endpoint is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Address to listen and to dial from; UDP. Port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// Address that peers are told to dial. Default: the one that was bound, which must then name an interface.
+    pub advertise: Option<SocketAddr>,
+    /// Which start of this node this is.
+    pub incarnation: Incarnation,
+    /// Who this node is and whom it trusts.
+    pub credentials: Credentials,
+    /// The cluster's secret.
+    pub cookie: Cookie,
+    /// The former secret, accepted from peers while nodes change to the new one.
+    pub cookie_previous: Option<Cookie>,
+    /// A connection that was silent for so long is lost. Default 3 s; the smaller one of both sides counts.
+    pub idle_timeout: Duration,
+    /// How often a silent connection is kept alive. Default 1 s.
+    pub keep_alive_interval: Duration,
+    /// How long a peer may take from its first packet until it is authenticated. Default 5 s; refused after it.
+    pub handshake_timeout: Duration,
+    /// How many strangers may be in their handshakes at once. Default 64; more are dropped unanswered and retry.
+    pub handshakes_max: usize,
+    /// Bytes that may wait in one lane, at least one frame. Default 32 MiB; the connection is closed beyond it.
+    pub lane_bytes_max: usize,
+    /// Requests to one peer that may be under way or wait for a stream. Default 4,096; refused as overloaded beyond it.
+    pub requests_max: usize,
+    /// UDP buffers to ask the kernel for, in bytes each way. Default 8 MiB; a smaller grant is warned about.
+    pub socket_buffer_bytes: usize,
+}
+
+impl Config {
+    /// Returns a configuration with all defaults, listening on `listen`.
+    #[must_use]
+    pub const fn new(listen: SocketAddr, incarnation: Incarnation, credentials: Credentials, cookie: Cookie) -> Self {
+        Self {
+            listen,
+            advertise: None,
+            incarnation,
+            credentials,
+            cookie,
+            cookie_previous: None,
+            idle_timeout: Duration::from_secs(3),
+            keep_alive_interval: Duration::from_secs(1),
+            handshake_timeout: Duration::from_secs(5),
+            handshakes_max: 64,
+            lane_bytes_max: 32 * 1024 * 1024,
+            requests_max: 4096,
+            socket_buffer_bytes: 8 * 1024 * 1024,
+        }
+    }
+}
