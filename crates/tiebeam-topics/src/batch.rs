@@ -115,7 +115,9 @@ pub enum BatchError {
         computed: u32,
     },
     /// Compression, transaction, control or timestamp bits, none of which are served.
-    #[error("batch has attributes {0:#06x}, expected none: compression, transactions and control batches are not served")]
+    #[error(
+        "batch has attributes {0:#06x}, expected none: compression, transactions and control batches are not served"
+    )]
     Attributes(u16),
     /// The base offset is negative, or too large for the batch to end within [`Offset::MAX`].
     #[error("batch has base offset {0}, which is out of range")]

@@ -2,5 +2,6 @@
 
 pub mod batch;
 mod offset;
+pub mod partition;
 
 pub use offset::Offset;

@@ -13,10 +13,8 @@ fn golden() -> Bytes {
 }
 
 fn golden_records() -> Vec<Record> {
-    let header = |key: &str, value: Option<&'static [u8]>| Header {
-        key: key.to_owned(),
-        value: value.map(Bytes::from_static),
-    };
+    let header =
+        |key: &str, value: Option<&'static [u8]>| Header { key: key.to_owned(), value: value.map(Bytes::from_static) };
     let record = |offset, timestamp_ms, key: Option<&'static [u8]>, value: Option<&'static [u8]>| Record {
         offset: Offset::ZERO.advance(offset),
         timestamp_ms,
