@@ -1,0 +1,212 @@
+//! What others see of a process: its queue, its credits and its ties. The running half is in `process`.
+
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+
+use bytes::Bytes;
+use tiebeam_wire::{Incarnation, Instant, NodeId};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::process::links::Links;
+use crate::remote::ExitKind;
+use crate::reply::RemoteCaller;
+use crate::supervisor::ChildInfo;
+use crate::table::Encoded;
+use crate::{Actor, CallError, Ctx, ExitReason, Pid, Ref, ReplyTo, System, Table};
+
+/// Everything that is no message. Never refused, so never bounded by credits: each belongs to a tie that somebody holds.
+pub(crate) enum Signal {
+    Link { from: Pid },
+    Unlink { from: Pid, id: u64 },
+    UnlinkAck { from: Pid, id: u64 },
+    Exit { from: Pid, reason: ExitReason, kind: ExitKind },
+    Monitor { from: Pid, monitor: Ref },
+    Demonitor { from: Pid, monitor: Ref },
+    Down { from: Pid, monitor: Ref, reason: ExitReason },
+    Wait(oneshot::Sender<ExitReason>),
+    Timer { id: u64, tag: u64 },
+    NodeDown { node: NodeId, incarnation: Incarnation },
+    Abandoned(Refuse),
+    Stop { reason: ExitReason },
+}
+
+impl fmt::Debug for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exit { from, reason, kind } => write!(f, "Exit({from}, {reason}, {kind:?})"),
+            Self::Down { from, monitor, reason } => write!(f, "Down({from}, {monitor}, {reason})"),
+            _ => f.write_str("Signal"),
+        }
+    }
+}
+
+/// Answers a caller with an error.
+pub(crate) type Refuse = Box<dyn FnOnce(CallError) + Send>;
+
+pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A message with its type forgotten; knows how its actor handles it.
+pub(crate) trait Envelope<A: Actor>: Send {
+    fn handle<'a>(self: Box<Self>, actor: &'a mut A, ctx: &'a mut Ctx<A>) -> BoxFuture<'a, ()>;
+    /// Says whether the sender still waits for an answer, or never did.
+    fn is_wanted(&self, now: Instant) -> bool;
+    /// The message's type, for people.
+    fn name(&self) -> &'static str;
+}
+
+pub(crate) struct Message<A: Actor> {
+    pub(crate) envelope: Box<dyn Envelope<A>>,
+    /// Whether a credit comes back once it is taken.
+    pub(crate) is_credited: bool,
+}
+
+pub(crate) enum Item<A: Actor> {
+    Message(Message<A>),
+    Signal(Signal),
+}
+
+/// A message from another node, before it is known what the receiver's table makes of it.
+pub(crate) struct Inbound {
+    pub(crate) tag: u32,
+    pub(crate) body: Bytes,
+    pub(crate) caller: Option<RemoteCaller>,
+}
+
+/// What a process is tied to. Locked by its own task and by those who look at it; never held across an await, and no
+/// signal is sent under it.
+#[derive(Default)]
+pub(crate) struct Ties {
+    pub(crate) traps_exit: bool,
+    pub(crate) links: Links,
+    /// Monitors of this process on others that have not fired.
+    pub(crate) monitors: BTreeMap<Ref, Pid>,
+    /// Monitors that fired and whose `Down` was not handled yet.
+    pub(crate) downs: BTreeSet<Ref>,
+    /// Monitors of others on this process.
+    pub(crate) watchers: BTreeMap<Ref, Pid>,
+    pub(crate) waiters: Vec<oneshot::Sender<ExitReason>>,
+    pub(crate) children: Vec<ChildInfo>,
+    /// The type of the message in hand.
+    pub(crate) handling: Option<&'static str>,
+}
+
+/// A process, its actor's type forgotten.
+pub(crate) trait Process: Send + Sync {
+    fn pid(&self) -> Pid;
+    fn kind(&self) -> &'static str;
+    fn parent(&self) -> Option<Pid>;
+    /// Queues `signal`; gives it back if the process is gone.
+    fn signal(&self, signal: Signal) -> Result<(), Signal>;
+    /// Queues a message of another node, or refuses it; gives it back if the process is gone.
+    fn deliver(self: Arc<Self>, inbound: Inbound) -> Result<(), Inbound>;
+    fn ties(&self) -> MutexGuard<'_, Ties>;
+    fn has_foreign_ties(&self) -> &AtomicBool;
+    fn exit_reason(&self) -> Option<&ExitReason>;
+    fn queue_len(&self) -> usize;
+    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+}
+
+pub(crate) struct Cell<A: Actor> {
+    pub(crate) system: System,
+    pub(crate) pid: Pid,
+    pub(crate) parent: Option<Pid>,
+    pub(crate) queue: mpsc::UnboundedSender<Item<A>>,
+    pub(crate) queue_len: AtomicUsize,
+    pub(crate) credits: Semaphore,
+    pub(crate) ties: Mutex<Ties>,
+    pub(crate) has_foreign_ties: AtomicBool,
+    pub(crate) exit: OnceLock<ExitReason>,
+    pub(crate) table: OnceLock<Table<A>>,
+}
+
+impl<A: Actor> Cell<A> {
+    /// Queues a message; gives it back if the process is gone.
+    pub(crate) fn push(&self, message: Message<A>) -> Result<(), Message<A>> {
+        self.queue_len.fetch_add(1, Ordering::Relaxed);
+        self.queue.send(Item::Message(message)).map_err(|unsent| match unsent.0 {
+            Item::Message(message) => message,
+            Item::Signal(_) => unreachable!("a message was sent"),
+        })
+    }
+
+    pub(crate) fn table(&self) -> &Table<A> {
+        self.table.get_or_init(A::table)
+    }
+}
+
+impl<A: Actor> Process for Cell<A> {
+    fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    fn kind(&self) -> &'static str {
+        std::any::type_name::<A>()
+    }
+
+    fn parent(&self) -> Option<Pid> {
+        self.parent
+    }
+
+    fn signal(&self, signal: Signal) -> Result<(), Signal> {
+        self.queue.send(Item::Signal(signal)).map_err(|unsent| match unsent.0 {
+            Item::Signal(signal) => signal,
+            Item::Message(_) => unreachable!("a signal was sent"),
+        })
+    }
+
+    fn deliver(self: Arc<Self>, inbound: Inbound) -> Result<(), Inbound> {
+        if self.exit.get().is_some() {
+            return Err(inbound);
+        }
+        let Inbound { tag, body, caller } = inbound;
+        let Some(entry) = self.table().entry(tag) else {
+            tracing::warn!(pid = %self.pid, kind = self.kind(), tag, "message of another node has an unknown tag");
+            refuse(caller, CallError::Incompatible);
+            return Ok(());
+        };
+        // A lane must not wait for one slow actor, so what finds no credit is refused at once.
+        let Ok(credit) = self.credits.try_acquire() else {
+            tracing::debug!(pid = %self.pid, kind = self.kind(), "mailbox is full, message of another node refused");
+            refuse(caller, CallError::Overloaded);
+            return Ok(());
+        };
+        credit.forget();
+        let process: Arc<dyn Process> = Arc::<Self>::clone(&self);
+        let reply_to = ReplyTo::remote(caller, process);
+        let envelope = Box::new(Encoded { decode: entry.decode, name: entry.name, body, reply_to });
+        // If the actor has just ended, the dropped message tells its caller why.
+        drop(self.push(Message { envelope, is_credited: true }));
+        Ok(())
+    }
+
+    fn ties(&self) -> MutexGuard<'_, Ties> {
+        self.ties.lock().expect("nothing panics under this lock")
+    }
+
+    fn has_foreign_ties(&self) -> &AtomicBool {
+        &self.has_foreign_ties
+    }
+
+    fn exit_reason(&self) -> Option<&ExitReason> {
+        self.exit.get()
+    }
+
+    fn queue_len(&self) -> usize {
+        self.queue_len.load(Ordering::Relaxed)
+    }
+
+    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+}
+
+fn refuse(caller: Option<RemoteCaller>, error: CallError) {
+    if let Some(caller) = caller {
+        caller.answer(Err(error));
+    }
+}

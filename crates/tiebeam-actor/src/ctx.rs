@@ -1,0 +1,221 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures::FutureExt;
+use tiebeam_world::{Task, TaskGuard};
+
+use crate::cell::{Cell, Process, Signal};
+use crate::{Actor, Addr, ChildInfo, ExitKind, ExitReason, Pid, Ref, Starter, System, current};
+
+/// How many tasks one actor may run at once; the actor that starts one more crashes, since it leaks them.
+pub const TASKS_MAX: usize = 4096;
+
+/// How many timers one actor may have at once; the actor that starts one more crashes, since it leaks them.
+pub const TIMERS_MAX: usize = 65_536;
+
+/// Names a timer of one actor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TimerId(u64);
+
+/// What an actor can do besides changing its state. It belongs to one actor and lives as long.
+pub struct Ctx<A: Actor> {
+    cell: Arc<Cell<A>>,
+    tasks: Vec<Task<()>>,
+    timers: BTreeMap<u64, TaskGuard>,
+    timers_made: u64,
+    stop: Option<ExitReason>,
+}
+
+impl<A: Actor> Ctx<A> {
+    pub(crate) const fn new(cell: Arc<Cell<A>>) -> Self {
+        Self { cell, tasks: Vec::new(), timers: BTreeMap::new(), timers_made: 0, stop: None }
+    }
+
+    /// Returns the actor's pid.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        self.cell.pid
+    }
+
+    /// Returns the actor's own address, for tasks and others to cast to.
+    #[must_use]
+    pub fn addr(&self) -> Addr<A> {
+        Addr::of(Arc::clone(&self.cell))
+    }
+
+    /// Returns the system that the actor runs in.
+    #[must_use]
+    pub fn system(&self) -> &System {
+        &self.cell.system
+    }
+
+    /// Starts an actor, linked to this one, and waits until its `init` is done.
+    ///
+    /// # Errors
+    /// The reason why `init` failed. No exit signal tells it a second time.
+    pub fn spawn_link<B: Actor>(
+        &self,
+        args: B::Args,
+    ) -> impl Future<Output = Result<Addr<B>, ExitReason>> + Send + use<A, B> {
+        self.starter().spawn(args)
+    }
+
+    /// Returns what starts actors with a name or a mailbox limit, linked to this one.
+    #[must_use]
+    pub fn starter(&self) -> Starter {
+        Starter::new(self.cell.system.clone(), Some(self.process()))
+    }
+
+    /// Links this actor to `pid`: when one ends, the other gets an exit signal. There is one link per pair; linking twice
+    /// changes nothing. If there is no such process, an exit with [`ExitReason::NoProc`] comes back.
+    pub fn link(&mut self, pid: Pid) {
+        if pid != self.pid() && self.tie(pid, |ties| ties.links.link(pid)) {
+            self.system().send(pid, Signal::Link { from: self.pid() });
+        }
+    }
+
+    /// Dissolves the link to `pid`. From here on no exit signal of the link acts; an [`Info::Exit`](crate::Info::Exit)
+    /// that waits to be handled already stays.
+    pub fn unlink(&mut self, pid: Pid) {
+        let id = self.cell.ties().links.unlink(pid);
+        if let Some(id) = id {
+            self.system().send(pid, Signal::Unlink { from: self.pid(), id });
+        }
+    }
+
+    /// Watches `pid`: when it ends, one [`Info::Down`](crate::Info::Down) comes, at once if it's gone already. Several
+    /// monitors of one process are independent.
+    pub fn monitor(&mut self, pid: Pid) -> Ref {
+        let monitor = self.system().fresh_ref();
+        self.tie(pid, |ties| ties.monitors.insert(monitor, pid));
+        self.system().send(pid, Signal::Monitor { from: self.pid(), monitor });
+        monitor
+    }
+
+    /// Ends a monitor, and flushes: no [`Info::Down`](crate::Info::Down) of it comes from here on, not even one that
+    /// waited already.
+    pub fn demonitor(&mut self, monitor: Ref) {
+        let watched = {
+            let mut ties = self.cell.ties();
+            ties.downs.remove(&monitor);
+            ties.monitors.remove(&monitor)
+        };
+        if let Some(pid) = watched {
+            self.system().send(pid, Signal::Demonitor { from: self.pid(), monitor });
+        }
+    }
+
+    /// Turns exit signals into [`Info::Exit`](crate::Info::Exit) from here on, all but a kill. An exit of the parent is
+    /// not told but ends the actor through [`Actor::terminate`].
+    pub fn trap_exit(&mut self) {
+        self.cell.ties().traps_exit = true;
+    }
+
+    /// Lets exit signals act again.
+    pub fn untrap_exit(&mut self) {
+        self.cell.ties().traps_exit = false;
+    }
+
+    /// Sends an exit signal, as [`System::exit`] does.
+    pub fn exit(&self, pid: Pid, reason: ExitReason) {
+        self.system().send(pid, Signal::Exit { from: self.pid(), reason, kind: ExitKind::Sent });
+    }
+
+    /// Ends this actor with `reason` once the running handler returns; [`Actor::terminate`] is called first, messages
+    /// that wait are not handled. The first reason counts.
+    pub fn stop(&mut self, reason: ExitReason) {
+        self.stop.get_or_insert(reason);
+    }
+
+    /// Tells this actor [`Info::Timer`](crate::Info::Timer) with `tag` after `delay`, behind what waits then. The timer
+    /// ends with the actor.
+    ///
+    /// # Panics
+    /// If the actor has [`TIMERS_MAX`] timers already.
+    pub fn send_after(&mut self, delay: Duration, tag: u64) -> TimerId {
+        assert!(self.timers.len() < TIMERS_MAX, "actor {} has {TIMERS_MAX} timers already", self.pid());
+        self.timers_made += 1;
+        let id = self.timers_made;
+        let process: Arc<dyn Process> = self.process();
+        let timer = tiebeam_world::spawn("actor.timer", async move {
+            tiebeam_world::sleep(delay).await;
+            // The actor is gone if this fails, and its timers with it.
+            let _ = process.signal(Signal::Timer { id, tag });
+        });
+        self.timers.insert(id, timer.into_guard());
+        TimerId(id)
+    }
+
+    /// Cancels a timer: its [`Info::Timer`](crate::Info::Timer) will not come, not even if it waited already. Says whether
+    /// the timer was still to be told.
+    pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
+        self.timers.remove(&timer.0).is_some()
+    }
+
+    /// Runs `work` beside the actor and drops it when the actor ends: before anybody hears of that end, if it waits
+    /// somewhere by then. A panic in it is an exit signal to the actor. Results come as casts to [`Ctx::addr`].
+    ///
+    /// # Panics
+    /// If the actor runs [`TASKS_MAX`] tasks already.
+    pub fn spawn_task(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+        if self.tasks.len() >= TASKS_MAX || self.tasks.len() == self.tasks.capacity() {
+            self.tasks.retain(|task| !task.is_finished());
+        }
+        assert!(self.tasks.len() < TASKS_MAX, "actor {} has {TASKS_MAX} tasks already", self.pid());
+        let (process, pid): (Arc<dyn Process>, _) = (self.process(), self.pid());
+        let linked = async move {
+            if let Err(panic) = AssertUnwindSafe(work).catch_unwind().await {
+                let reason = ExitReason::panicked(panic);
+                let _ = process.signal(Signal::Exit { from: pid, reason, kind: ExitKind::Sent });
+            }
+        };
+        self.tasks.push(tiebeam_world::spawn("actor.task", current::scope(pid, linked)));
+    }
+
+    pub(crate) fn process(&self) -> Arc<dyn Process> {
+        Arc::<Cell<A>>::clone(&self.cell)
+    }
+
+    pub(crate) const fn take_stop(&mut self) -> Option<ExitReason> {
+        self.stop.take()
+    }
+
+    /// Says whether a timer that went off was not cancelled.
+    pub(crate) fn timer_is_due(&mut self, id: u64) -> bool {
+        self.timers.remove(&id).is_some()
+    }
+
+    pub(crate) fn publish_children(&self, children: Vec<ChildInfo>) {
+        self.cell.ties().children = children;
+    }
+
+    /// Stops timers and tasks and waits until the tasks are dropped.
+    pub(crate) async fn stop_tasks(&mut self) {
+        self.timers.clear();
+        for task in &self.tasks {
+            task.abort();
+        }
+        for task in self.tasks.drain(..) {
+            let _ = task.await;
+        }
+    }
+
+    /// Changes ties to `pid`. That it is on another node is noted first: a connection lost meanwhile must find us.
+    fn tie<T>(&self, pid: Pid, change: impl FnOnce(&mut crate::cell::Ties) -> T) -> T {
+        if !self.system().is_local(pid) {
+            self.cell.has_foreign_ties.store(true, Ordering::SeqCst);
+        }
+        change(&mut self.cell.ties())
+    }
+}
+
+impl<A: Actor> fmt::Debug for Ctx<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ctx").field("pid", &self.pid()).finish_non_exhaustive()
+    }
+}

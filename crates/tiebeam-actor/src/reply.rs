@@ -1,0 +1,134 @@
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tiebeam_wire::Instant;
+use tokio::sync::oneshot;
+
+use crate::cell::{Process, Refuse, Signal};
+use crate::remote::RemoteSignal;
+use crate::{CallError, Pid, Ref, System};
+
+/// The way back to a caller. Answers once; can be kept, moved to a task and used after the handler returned.
+///
+/// Dropping it without an answer fails the call: with [`CallError::Exit`] if the actor ended, else with
+/// [`CallError::Unanswered`]. For a cast there is nobody to answer, and answering does nothing.
+pub struct ReplyTo<R: Send + 'static> {
+    slot: Slot<R>,
+    callee: Option<Arc<dyn Process>>,
+    deadline: Option<Instant>,
+}
+
+enum Slot<R> {
+    Nobody,
+    Local(oneshot::Sender<Result<R, CallError>>),
+    Remote(RemoteCaller, fn(&R) -> Vec<u8>),
+}
+
+/// A caller on another node.
+pub(crate) struct RemoteCaller {
+    pub(crate) system: System,
+    pub(crate) callee: Pid,
+    pub(crate) caller: Pid,
+    pub(crate) call: Ref,
+    pub(crate) deadline: Instant,
+}
+
+impl RemoteCaller {
+    pub(crate) fn answer(self, result: Result<Bytes, CallError>) {
+        let reply = RemoteSignal::Reply { from: self.callee, to: self.caller, call: self.call, result };
+        // Without a connection the caller's node has failed the call already.
+        let _ = self.system.route(self.caller.node, reply);
+    }
+}
+
+impl<R: Send + 'static> ReplyTo<R> {
+    /// Answers the caller. An answer that comes too late goes nowhere.
+    pub fn send(mut self, reply: R) {
+        match std::mem::replace(&mut self.slot, Slot::Nobody) {
+            Slot::Nobody => {}
+            Slot::Local(caller) => drop(caller.send(Ok(reply))),
+            Slot::Remote(caller, encode) => caller.answer(Ok(encode(&reply).into())),
+        }
+    }
+
+    /// Says whether somebody still waits: not after the caller's deadline, not if the caller is gone, never for a cast.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        !matches!(self.slot, Slot::Nobody) && self.is_wanted(tiebeam_world::now())
+    }
+
+    pub(crate) const fn nobody() -> Self {
+        Self { slot: Slot::Nobody, callee: None, deadline: None }
+    }
+
+    pub(crate) fn local(
+        caller: oneshot::Sender<Result<R, CallError>>,
+        callee: Arc<dyn Process>,
+        deadline: Instant,
+    ) -> Self {
+        Self { slot: Slot::Local(caller), callee: Some(callee), deadline: Some(deadline) }
+    }
+
+    /// Refuses the call.
+    pub(crate) fn refuse(mut self, error: CallError) {
+        match std::mem::replace(&mut self.slot, Slot::Nobody) {
+            Slot::Nobody => {}
+            Slot::Local(caller) => drop(caller.send(Err(error))),
+            Slot::Remote(caller, _) => caller.answer(Err(error)),
+        }
+    }
+
+    /// Says whether handling the message still has a purpose; always so for a cast.
+    pub(crate) fn is_wanted(&self, now: Instant) -> bool {
+        let is_closed = matches!(&self.slot, Slot::Local(caller) if caller.is_closed());
+        !is_closed && self.deadline.is_none_or(|deadline| now <= deadline)
+    }
+}
+
+/// A caller on another node, before it is known what type it is answered with.
+impl ReplyTo<()> {
+    pub(crate) fn remote(caller: Option<RemoteCaller>, callee: Arc<dyn Process>) -> Self {
+        let deadline = caller.as_ref().map(|caller| caller.deadline);
+        let slot = caller.map_or(Slot::Nobody, |caller| Slot::Remote(caller, |()| Vec::new()));
+        Self { slot, callee: Some(callee), deadline }
+    }
+
+    pub(crate) fn encoded_by<R: Send + 'static>(mut self, encode: fn(&R) -> Vec<u8>) -> ReplyTo<R> {
+        let slot = match std::mem::replace(&mut self.slot, Slot::Nobody) {
+            Slot::Remote(caller, _) => Slot::Remote(caller, encode),
+            Slot::Nobody | Slot::Local(_) => Slot::Nobody,
+        };
+        ReplyTo { slot, callee: self.callee.take(), deadline: self.deadline }
+    }
+}
+
+impl<R: Send + 'static> Drop for ReplyTo<R> {
+    fn drop(&mut self) {
+        let (Some(callee), slot) = (self.callee.take(), std::mem::replace(&mut self.slot, Slot::Nobody)) else {
+            return;
+        };
+        let refuse: Refuse = match slot {
+            Slot::Nobody => return,
+            Slot::Local(caller) if caller.is_closed() => return,
+            Slot::Local(caller) => Box::new(move |error| drop(caller.send(Err(error)))),
+            Slot::Remote(caller, _) => Box::new(move |error| caller.answer(Err(error))),
+        };
+        // Whether the actor forgot the caller or is just dying is known to its process alone, so it is asked: dying, it
+        // answers with its reason. If it's gone its reason is known.
+        if let Err(Signal::Abandoned(refuse)) = callee.signal(Signal::Abandoned(refuse)) {
+            refuse(callee.exit_reason().map_or(CallError::NoProc, |reason| CallError::Exit(reason.clone())));
+        }
+    }
+}
+
+impl<R: Send + 'static> fmt::Debug for ReplyTo<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let slot = match &self.slot {
+            Slot::Nobody => "nobody",
+            Slot::Local(_) => "local",
+            Slot::Remote(..) => "remote",
+        };
+        f.debug_struct("ReplyTo").field("caller", &slot).field("deadline", &self.deadline).finish()
+    }
+}

@@ -1,0 +1,73 @@
+use std::sync::Arc;
+
+use super::System;
+use crate::cell::Process;
+use crate::{ChildInfo, Pid};
+
+/// What can be seen of a process from outside, at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProcessInfo {
+    /// Its pid.
+    pub pid: Pid,
+    /// Its names, sorted; mostly none or one.
+    pub names: Vec<String>,
+    /// The actor's type, with its path.
+    pub kind: &'static str,
+    /// Who started it with a link, if an actor did.
+    pub parent: Option<Pid>,
+    /// How many messages wait, without the one in hand.
+    pub queue_len: u64,
+    /// The type of the message in hand, if it handles one.
+    pub handling: Option<&'static str>,
+    /// Whether it traps exits.
+    pub traps_exit: bool,
+    /// The processes it is linked to, in order.
+    pub links: Vec<Pid>,
+    /// The processes it monitors, one entry for each monitor.
+    pub monitors: Vec<Pid>,
+    /// The processes that monitor it, one entry for each monitor.
+    pub monitored_by: Vec<Pid>,
+    /// Its children in start order, if it is a supervisor.
+    pub children: Vec<ChildInfo>,
+}
+
+impl System {
+    /// Lists the processes of this node in the order of their start. Each is seen at its own moment.
+    #[must_use]
+    pub fn processes(&self) -> Vec<ProcessInfo> {
+        let processes: Vec<_> = self.table().values().cloned().collect();
+        processes.iter().map(|process| self.describe(process)).collect()
+    }
+
+    /// Describes one process; none if it is gone.
+    #[must_use]
+    pub fn process_info(&self, pid: Pid) -> Option<ProcessInfo> {
+        self.process(pid).map(|process| self.describe(&process))
+    }
+
+    /// Counts the processes of this node.
+    #[must_use]
+    pub fn process_count(&self) -> u64 {
+        self.table().len() as u64
+    }
+
+    fn describe(&self, process: &Arc<dyn Process>) -> ProcessInfo {
+        let pid = process.pid();
+        let names = self.names().of(pid);
+        let ties = process.ties();
+        ProcessInfo {
+            pid,
+            names,
+            kind: process.kind(),
+            parent: process.parent(),
+            queue_len: process.queue_len() as u64,
+            handling: ties.handling,
+            traps_exit: ties.traps_exit,
+            links: ties.links.active().collect(),
+            monitors: ties.monitors.values().copied().collect(),
+            monitored_by: ties.watchers.values().copied().collect(),
+            children: ties.children.clone(),
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Signals to and from other nodes.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tiebeam_wire::{Incarnation, NodeId};
+use tokio::sync::oneshot;
+
+use super::System;
+use crate::cell::{Inbound, Signal};
+use crate::reply::RemoteCaller;
+use crate::{CallError, Dest, ExitReason, NoConnection, Pid, Ref, RemoteSignal, Router};
+
+/// Calls to other nodes that wait for their answer, by the serial of their [`Ref`].
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    waiting: BTreeMap<u64, Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    node: NodeId,
+    /// Unknown if a name was called.
+    incarnation: Option<Incarnation>,
+    caller: oneshot::Sender<Result<Bytes, CallError>>,
+}
+
+/// A call to another node; forgets itself when dropped, so that a late answer finds nobody.
+#[derive(Debug)]
+pub(crate) struct PendingCall {
+    system: System,
+    pub(crate) call: Ref,
+    pub(crate) answer: oneshot::Receiver<Result<Bytes, CallError>>,
+}
+
+impl Drop for PendingCall {
+    fn drop(&mut self) {
+        self.system.calls().waiting.remove(&self.call.serial);
+    }
+}
+
+impl System {
+    /// Installs what carries signals to other nodes. Without it they fail with `NoConnection`.
+    pub fn install_router(&self, router: Arc<dyn Router>) {
+        *self.inner.router.write().unwrap_or_else(PoisonError::into_inner) = Some(router);
+    }
+
+    /// Takes in a signal that `from` sent. Never waits; must be called in the order of arrival.
+    ///
+    /// A signal for a process that is gone, or of another incarnation of this node, is answered with `NoProc`.
+    pub fn deliver(&self, from: NodeId, signal: RemoteSignal) {
+        let sender = signal.pair().0;
+        if sender.node != from || from == self.node() {
+            tracing::warn!(%from, %sender, "signal names a sender of another node, dropped");
+            return;
+        }
+        match signal {
+            RemoteSignal::Message { from, to, tag, body, reply, deadline_ms } => {
+                self.deliver_message(from, to, tag, body, reply.map(|call| (call, deadline_ms)));
+            }
+            RemoteSignal::Reply { from, call, result, .. } => self.deliver_reply(from, call, result),
+            RemoteSignal::Link { from, to } => self.deliver_signal(to, Signal::Link { from }),
+            RemoteSignal::Unlink { from, to, id } => self.deliver_signal(to, Signal::Unlink { from, id }),
+            RemoteSignal::UnlinkAck { from, to, id } => self.deliver_signal(to, Signal::UnlinkAck { from, id }),
+            RemoteSignal::Exit { from, to, reason, kind } => {
+                self.deliver_signal(to, Signal::Exit { from, reason, kind });
+            }
+            RemoteSignal::Monitor { from, to, monitor } => self.deliver_signal(to, Signal::Monitor { from, monitor }),
+            RemoteSignal::Demonitor { from, to, monitor } => {
+                self.deliver_signal(to, Signal::Demonitor { from, monitor });
+            }
+            RemoteSignal::Down { from, to, monitor, reason } => {
+                self.deliver_signal(to, Signal::Down { from, monitor, reason });
+            }
+        }
+    }
+
+    /// Declares the connection to this start of `node` lost: every link, monitor and call across it ends with
+    /// `NoConnection`, once. Nothing that came over the lost connection may be delivered afterwards.
+    pub fn node_down(&self, node: NodeId, incarnation: Incarnation) {
+        let lost: Vec<_> = {
+            let mut calls = self.calls();
+            let is_lost = |call: &Waiting| call.node == node && call.incarnation.is_none_or(|i| i == incarnation);
+            calls.waiting.extract_if(.., |_, call| is_lost(call)).map(|(_, call)| call.caller).collect()
+        };
+        for caller in lost {
+            let _ = caller.send(Err(CallError::NoConnection));
+        }
+        let processes: Vec<_> = self.table().values().cloned().collect();
+        for process in processes {
+            // A million actors that never heard of another node are not woken.
+            if process.has_foreign_ties().load(Ordering::SeqCst) {
+                let _ = process.signal(Signal::NodeDown { node, incarnation });
+            }
+        }
+    }
+
+    /// Sends to another node.
+    pub(crate) fn route(&self, to: NodeId, signal: RemoteSignal) -> Result<(), NoConnection> {
+        let router = self.inner.router.read().unwrap_or_else(PoisonError::into_inner).clone();
+        router.ok_or(NoConnection)?.route(to, signal)
+    }
+
+    /// Notes a call to another node.
+    ///
+    /// # Errors
+    /// [`CallError::Overloaded`] if too many wait already.
+    pub(crate) fn begin_call(&self, node: NodeId, to: &Dest) -> Result<PendingCall, CallError> {
+        let incarnation = match to {
+            Dest::Pid(pid) => Some(pid.incarnation),
+            Dest::Name(_) => None,
+        };
+        let call = self.fresh_ref();
+        let (caller, answer) = oneshot::channel();
+        let mut calls = self.calls();
+        if calls.waiting.len() >= self.inner.config.remote_calls_max as usize {
+            return Err(CallError::Overloaded);
+        }
+        calls.waiting.insert(call.serial, Waiting { node, incarnation, caller });
+        drop(calls);
+        Ok(PendingCall { system: self.clone(), call, answer })
+    }
+
+    pub(super) fn send_abroad(&self, to: Pid, signal: Signal) {
+        let Some(routed) = abroad(to, &signal) else {
+            return self.bounce(to, signal, ExitReason::NoProc);
+        };
+        if self.route(to.node, routed).is_err() {
+            self.bounce(to, signal, ExitReason::NoConnection);
+        }
+    }
+
+    fn deliver_signal(&self, to: Pid, signal: Signal) {
+        if let Some(process) = self.process(to) {
+            process.has_foreign_ties().store(true, Ordering::SeqCst);
+        }
+        if self.is_local(to) {
+            self.send(to, signal);
+        } else {
+            tracing::warn!(%to, "signal for another node arrived here, dropped");
+        }
+    }
+
+    fn deliver_message(&self, from: Pid, to: Dest, tag: u32, body: Bytes, call: Option<(Ref, u32)>) {
+        let pid = match &to {
+            Dest::Pid(pid) => Some(*pid),
+            Dest::Name(name) => self.whereis(name),
+        };
+        let caller = call.map(|(call, deadline_ms)| RemoteCaller {
+            system: self.clone(),
+            callee: pid.unwrap_or(self.inner.root),
+            caller: from,
+            call,
+            deadline: tiebeam_world::now() + Duration::from_millis(u64::from(deadline_ms)),
+        });
+        let inbound = Inbound { tag, body, caller };
+        let undelivered = match pid.and_then(|pid| self.process(pid)) {
+            Some(process) => process.deliver(inbound).err(),
+            None => Some(inbound),
+        };
+        if let Some(Inbound { caller: Some(caller), .. }) = undelivered {
+            caller.answer(Err(CallError::NoProc));
+        }
+    }
+
+    fn deliver_reply(&self, from: Pid, call: Ref, result: Result<Bytes, CallError>) {
+        if (call.node, call.incarnation) != (self.node(), self.incarnation()) {
+            return;
+        }
+        let mut calls = self.calls();
+        // Another node can't answer in the callee's place.
+        if calls.waiting.get(&call.serial).is_none_or(|waiting| waiting.node != from.node) {
+            return;
+        }
+        let waiting = calls.waiting.remove(&call.serial);
+        drop(calls);
+        if let Some(waiting) = waiting {
+            let _ = waiting.caller.send(result);
+        }
+    }
+
+    fn calls(&self) -> MutexGuard<'_, Calls> {
+        self.inner.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Puts a signal into wire form; none for those that never leave their node.
+fn abroad(to: Pid, signal: &Signal) -> Option<RemoteSignal> {
+    Some(match signal {
+        Signal::Link { from } => RemoteSignal::Link { from: *from, to },
+        Signal::Unlink { from, id } => RemoteSignal::Unlink { from: *from, to, id: *id },
+        Signal::UnlinkAck { from, id } => RemoteSignal::UnlinkAck { from: *from, to, id: *id },
+        Signal::Exit { from, reason, kind } => {
+            RemoteSignal::Exit { from: *from, to, reason: reason.clone(), kind: *kind }
+        }
+        Signal::Monitor { from, monitor } => RemoteSignal::Monitor { from: *from, to, monitor: *monitor },
+        Signal::Demonitor { from, monitor } => RemoteSignal::Demonitor { from: *from, to, monitor: *monitor },
+        Signal::Down { from, monitor, reason } => {
+            RemoteSignal::Down { from: *from, to, monitor: *monitor, reason: reason.clone() }
+        }
+        Signal::Wait(_)
+        | Signal::Timer { .. }
+        | Signal::NodeDown { .. }
+        | Signal::Abandoned(_)
+        | Signal::Stop { .. } => return None,
+    })
+}

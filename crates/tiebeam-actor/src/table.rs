@@ -1,0 +1,200 @@
+use std::any::{Any, TypeId};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tiebeam_wire::Instant;
+use tiebeam_wire::codec::{self, DecodeError};
+
+use crate::actor::{Dispatch, Immediate, Later};
+use crate::cell::{BoxFuture, Envelope};
+use crate::remote::CODEC_VERSION;
+use crate::{Actor, CallError, Ctx, Deferred, Handler, ReplyTo};
+
+/// Lists the messages that an actor takes from other nodes, each under a tag that stays the same for ever.
+///
+/// ```ignore
+/// fn table() -> Table<Self> {
+///     Table::new().call::<Reserve>(1).cast::<Note>(2).call_deferred::<Audit>(3)
+/// }
+/// ```
+pub struct Table<A: Actor> {
+    by_tag: BTreeMap<u32, Entry<A>>,
+    by_type: HashMap<TypeId, u32>,
+}
+
+/// What must be known of one message type. Its types are forgotten, so that a local call never asks for serde.
+pub(crate) struct Entry<A: Actor> {
+    pub(crate) tag: u32,
+    pub(crate) name: &'static str,
+    pub(crate) decode: Decode<A>,
+    /// Encodes the message; `None` if it is of another type.
+    pub(crate) encode: fn(&dyn Any) -> Option<Vec<u8>>,
+    /// Decodes the reply; none for what is only cast.
+    pub(crate) decode_reply: fn(&[u8]) -> Result<Box<dyn Any + Send>, DecodeError>,
+}
+
+type Decode<A> = fn(&[u8], ReplyTo<()>) -> Result<Box<dyn Envelope<A>>, DecodeError>;
+
+impl<A: Actor> Table<A> {
+    /// Makes an empty table: no other node may send anything.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { by_tag: BTreeMap::new(), by_type: HashMap::new() }
+    }
+
+    /// Adds messages of type `M`, answered by the actor's [`Handler`], under `tag`; they may be called and cast.
+    ///
+    /// # Panics
+    /// If the tag or the type is in the table already: the actor could not be reached as it is meant to be.
+    #[must_use]
+    pub fn call<M>(self, tag: u32) -> Self
+    where
+        A: Handler<M>,
+        M: Serialize + DeserializeOwned + Send + 'static,
+        A::Reply: Serialize + DeserializeOwned,
+    {
+        self.add::<M, Immediate>(tag)
+    }
+
+    /// Adds messages of type `M`, answered by the actor's [`Deferred`], under `tag`.
+    ///
+    /// # Panics
+    /// As [`Table::call`] does.
+    #[must_use]
+    pub fn call_deferred<M>(self, tag: u32) -> Self
+    where
+        A: Deferred<M>,
+        M: Serialize + DeserializeOwned + Send + 'static,
+        A::Reply: Serialize + DeserializeOwned,
+    {
+        self.add::<M, Later>(tag)
+    }
+
+    /// Adds messages of type `M` that have no answer, under `tag`.
+    ///
+    /// # Panics
+    /// As [`Table::call`] does.
+    #[must_use]
+    pub fn cast<M>(self, tag: u32) -> Self
+    where
+        A: Handler<M, Reply = ()>,
+        M: Serialize + DeserializeOwned + Send + 'static,
+    {
+        self.add::<M, Immediate>(tag)
+    }
+
+    fn add<M, Mode>(mut self, tag: u32) -> Self
+    where
+        A: Dispatch<M, Mode>,
+        M: Serialize + DeserializeOwned + Send + 'static,
+        Mode: 'static,
+        A::Answer: Serialize + DeserializeOwned,
+    {
+        let name = std::any::type_name::<M>();
+        let entry = Entry {
+            tag,
+            name,
+            decode: decode::<A, M, Mode>,
+            encode: |message| message.downcast_ref::<M>().map(|message| codec::encode(CODEC_VERSION, message)),
+            decode_reply: |body| Ok(Box::new(codec::decode::<A::Answer>(CODEC_VERSION, body)?)),
+        };
+        let former = self.by_tag.insert(tag, entry);
+        assert!(former.is_none(), "tag {tag} of {name} is in the table of {} already", std::any::type_name::<A>());
+        let former = self.by_type.insert(TypeId::of::<M>(), tag);
+        assert!(former.is_none(), "message {name} is in the table of {} already", std::any::type_name::<A>());
+        self
+    }
+
+    pub(crate) fn entry(&self, tag: u32) -> Option<&Entry<A>> {
+        self.by_tag.get(&tag)
+    }
+
+    pub(crate) fn entry_of<M: 'static>(&self) -> Option<&Entry<A>> {
+        self.by_tag.get(self.by_type.get(&TypeId::of::<M>())?)
+    }
+}
+
+impl<A: Actor> Default for Table<A> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<A: Actor> fmt::Debug for Table<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.by_tag.iter().map(|(tag, entry)| (tag, entry.name))).finish()
+    }
+}
+
+fn decode<A, M, Mode>(body: &[u8], reply_to: ReplyTo<()>) -> Result<Box<dyn Envelope<A>>, DecodeError>
+where
+    A: Dispatch<M, Mode>,
+    M: DeserializeOwned + Send + 'static,
+    Mode: 'static,
+    A::Answer: Serialize,
+{
+    match codec::decode::<M>(CODEC_VERSION, body) {
+        Ok(message) => {
+            let reply_to = reply_to.encoded_by(|reply: &A::Answer| codec::encode(CODEC_VERSION, reply));
+            Ok(Box::new(Typed::<A, M, Mode> { message, reply_to }))
+        }
+        Err(error) => {
+            reply_to.refuse(CallError::Incompatible);
+            Err(error)
+        }
+    }
+}
+
+/// A message as its sender made it.
+pub(crate) struct Typed<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> {
+    pub(crate) message: M,
+    pub(crate) reply_to: ReplyTo<A::Answer>,
+}
+
+impl<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> Envelope<A> for Typed<A, M, Mode> {
+    fn handle<'a>(self: Box<Self>, actor: &'a mut A, ctx: &'a mut Ctx<A>) -> BoxFuture<'a, ()> {
+        let Self { message, reply_to } = *self;
+        Box::pin(async move { actor.dispatch(message, reply_to, ctx).await })
+    }
+
+    fn is_wanted(&self, now: Instant) -> bool {
+        self.reply_to.is_wanted(now)
+    }
+
+    fn name(&self) -> &'static str {
+        std::any::type_name::<M>()
+    }
+}
+
+/// A message as it came from another node; decoded by its receiver, so that no lane waits for it.
+pub(crate) struct Encoded<A: Actor> {
+    pub(crate) decode: Decode<A>,
+    pub(crate) name: &'static str,
+    pub(crate) body: Bytes,
+    pub(crate) reply_to: ReplyTo<()>,
+}
+
+impl<A: Actor> Envelope<A> for Encoded<A> {
+    fn handle<'a>(self: Box<Self>, actor: &'a mut A, ctx: &'a mut Ctx<A>) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            match (self.decode)(&self.body, self.reply_to) {
+                Ok(envelope) => envelope.handle(actor, ctx).await,
+                Err(error) => {
+                    let (pid, message) = (ctx.pid(), self.name);
+                    tracing::warn!(%pid, message, %error, "message of another node can't be decoded");
+                }
+            }
+        })
+    }
+
+    fn is_wanted(&self, now: Instant) -> bool {
+        self.reply_to.is_wanted(now)
+    }
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+}
