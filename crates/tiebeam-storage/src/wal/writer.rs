@@ -129,9 +129,11 @@ impl Writer {
         Ok(locations)
     }
 
-    /// Writes and syncs the records that `fill` adds, about `bytes` of them, in the segment that has room.
+    /// Writes and syncs the records that `fill` adds, in the segment that has room for `bytes`. The log's own short
+    /// records say 0 and never begin a segment.
     fn write_records(&mut self, bytes: u64, fill: impl FnOnce(&mut BatchBuilder)) -> Result<(), WriteError> {
-        if self.current.len + bytes > self.shared.config.segment_bytes_max && !self.current.is_fresh() {
+        let is_full = self.current.len + bytes > self.shared.config.segment_bytes_max && !self.current.is_fresh();
+        if is_full && bytes > 0 {
             self.roll()?;
         }
         let buffer = std::mem::take(&mut self.buffer);

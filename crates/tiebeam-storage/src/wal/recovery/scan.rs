@@ -117,16 +117,17 @@ impl<'a> Scanner<'a> {
         if header.seq != self.seq {
             return Err(self.corrupt(0, Corruption::Sequence { expected: self.seq, found: header.seq }));
         }
+        // The length first: a segment that lost its end is also short of batches, and it is the one to name.
+        if let Some(before) = before.filter(|before| before.len != header.previous_bytes) {
+            let path = self.path.with_file_name(crate::format::segment_name(before.seq));
+            let reason = Corruption::Length { expected: header.previous_bytes, found: before.len };
+            return Err(OpenError::Corrupt { path, offset: before.len, reason });
+        }
         let expected = replay.next_batch();
         let in_order =
             if before.is_some() || self.seq == 1 { header.batch == expected } else { header.batch >= expected };
         if !in_order {
             return Err(self.corrupt(0, Corruption::Batch { expected, found: header.batch }));
-        }
-        if let Some(before) = before.filter(|before| before.len != header.previous_bytes) {
-            let path = self.path.with_file_name(crate::format::segment_name(before.seq));
-            let reason = Corruption::Length { expected: header.previous_bytes, found: before.len };
-            return Err(OpenError::Corrupt { path, offset: before.len, reason });
         }
         replay.skip_to(header.batch);
         Ok(())
