@@ -29,6 +29,7 @@ mod varint;
 use bytes::{Bytes, BytesMut};
 use tiebeam_wire::checksum;
 
+pub(crate) use self::builder::check as check_record;
 pub use self::builder::{BatchBuilder, PushError};
 use self::record::RawRecord;
 pub use self::record::{HEADERS_MAX, Header, Record, RecordError};

@@ -35,6 +35,21 @@ pub enum PushError {
     Headers(usize),
 }
 
+/// Says how many bytes `record` takes at the front of a batch, or why no batch of at most `bytes_max` bytes takes it.
+pub(crate) fn check(record: &Record, bytes_max: usize) -> Result<usize, PushError> {
+    if !TIMESTAMPS_MS.contains(&record.timestamp_ms) {
+        return Err(PushError::Timestamp(record.timestamp_ms));
+    }
+    if record.headers.len() > HEADERS_MAX as usize {
+        return Err(PushError::Headers(record.headers.len()));
+    }
+    let (_, size) = record_size(record, 0, 0);
+    match size > bytes_max.saturating_sub(BATCH_HEADER_BYTES) {
+        true => Err(PushError::TooLarge { size, limit: bytes_max }),
+        false => Ok(size),
+    }
+}
+
 /// Gathers records into a [`RecordBatch`].
 #[derive(Debug)]
 pub struct BatchBuilder {
@@ -73,19 +88,11 @@ impl BatchBuilder {
     /// # Errors
     /// [`PushError::Full`] concerns this batch, all others concern the record itself. Nothing was added then.
     pub fn push(&mut self, record: &Record) -> Result<(), PushError> {
-        if !TIMESTAMPS_MS.contains(&record.timestamp_ms) {
-            return Err(PushError::Timestamp(record.timestamp_ms));
-        }
-        if record.headers.len() > HEADERS_MAX as usize {
-            return Err(PushError::Headers(record.headers.len()));
-        }
+        check(record, self.bytes_max)?;
         let first = self.records == 0;
         // Both lie in `TIMESTAMPS_MS`, so the difference can't overflow.
         let delta = if first { 0 } else { record.timestamp_ms - self.base_timestamp_ms };
         let (_, size) = record_size(record, delta, self.records);
-        if size > self.bytes_max.saturating_sub(BATCH_HEADER_BYTES) {
-            return Err(PushError::TooLarge { size, limit: self.bytes_max });
-        }
         if self.records == self.records_max || size > self.bytes_max - self.bytes.len() {
             return Err(PushError::Full);
         }
