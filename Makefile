@@ -1,0 +1,34 @@
+# The chores of the house. `verify` never writes, `fix` does. A chore is one line of cargo; what needs more is Rust in
+# crates/xtask or a script.
+#
+#   CARGO_TARGET_DIR   where cargo builds, target/ if unset
+#   DEMO_EXIT=1        the demo exits when it is done; status 0 only if every figure is exact
+
+.DEFAULT_GOAL := help
+.PHONY: help verify fix test demo doc
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+help: ## list these targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)$$/  make \1\t\2/p' Makefile | expand -t 16
+
+verify: ## check format, lints, house rules, docs and dependencies; writes nothing but build output
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo run -q --locked -p xtask -- tidy
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
+	cargo run -q --locked -p xtask -- policy
+
+fix: ## format, and mend what clippy can mend
+	cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
+	cargo fmt --all
+
+test: ## install what the tests need, then run them all
+	scripts/setup-tests.sh
+	cargo test --workspace --locked --no-fail-fast
+
+demo: ## build, start five nodes, stream the flights, kill nodes on the way, print a table that is exact
+	cargo build --release --locked -p tiebeam-cli
+	$(TARGET)/release/tiebeam demo
+
+doc: ## build the documentation, warnings as errors
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
