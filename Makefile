@@ -15,7 +15,7 @@ verify: ## check format, lints, house rules, docs and dependencies; writes nothi
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo run -q --locked -p xtask -- tidy
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 	cargo run -q --locked -p xtask -- policy
 
 fix: ## format, and mend what clippy can mend
