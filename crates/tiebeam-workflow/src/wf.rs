@@ -2,6 +2,7 @@
 
 mod drive;
 mod run;
+mod state;
 mod step;
 
 use std::fmt;
@@ -56,7 +57,6 @@ impl Wf {
     }
 
     /// Describes a step; nothing happens before [`Step::run`].
-    #[must_use]
     pub fn step(&self, name: &str) -> Step {
         Step::new(Arc::clone(&self.run), name.to_owned())
     }

@@ -6,7 +6,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tiebeam_wire::codec;
 
-use super::run::{Claim, Compensate, Declared, Run};
+use super::run::{Compensate, Run};
+use super::state::{Claim, Declared};
 use crate::event::StepId;
 use crate::limits::STEP_BYTES_MAX;
 use crate::retry::{Retry, StepError, WorkflowError};
