@@ -77,6 +77,15 @@ pub(crate) struct Inbound {
     pub(crate) caller: Option<RemoteCaller>,
 }
 
+impl Inbound {
+    /// Tells the caller, if it is a call.
+    pub(crate) fn refuse(self, error: CallError) {
+        if let Some(caller) = self.caller {
+            caller.answer(Err(error));
+        }
+    }
+}
+
 /// What a process is tied to. Locked by its own task and by those who look at it; never held across an await, and no
 /// signal is sent under it.
 #[derive(Default)]
@@ -102,8 +111,8 @@ pub(crate) trait Process: Send + Sync {
     fn parent(&self) -> Option<Pid>;
     /// Queues `signal`; gives it back if the process is gone.
     fn signal(&self, signal: Signal) -> Result<(), Signal>;
-    /// Queues a message of another node, or refuses it; gives it back if the process is gone.
-    fn deliver(self: Arc<Self>, inbound: Inbound) -> Result<(), Inbound>;
+    /// Queues a message of another node, or refuses it.
+    fn deliver(self: Arc<Self>, inbound: Inbound);
     fn ties(&self) -> MutexGuard<'_, Ties>;
     fn has_foreign_ties(&self) -> &AtomicBool;
     fn exit_reason(&self) -> Option<&ExitReason>;
@@ -159,29 +168,25 @@ impl<A: Actor> Process for Cell<A> {
         })
     }
 
-    fn deliver(self: Arc<Self>, inbound: Inbound) -> Result<(), Inbound> {
+    fn deliver(self: Arc<Self>, inbound: Inbound) {
         if self.exit.get().is_some() {
-            return Err(inbound);
+            return inbound.refuse(CallError::NoProc);
         }
-        let Inbound { tag, body, caller } = inbound;
-        let Some(entry) = self.table().entry(tag) else {
-            tracing::warn!(pid = %self.pid, kind = self.kind(), tag, "message of another node has an unknown tag");
-            refuse(caller, CallError::Incompatible);
-            return Ok(());
+        let Some(entry) = self.table().entry(inbound.tag) else {
+            tracing::warn!(pid = %self.pid, kind = self.kind(), tag = inbound.tag, "message of another node is unknown");
+            return inbound.refuse(CallError::Incompatible);
         };
         // A lane must not wait for one slow actor, so what finds no credit is refused at once.
         let Ok(credit) = self.credits.try_acquire() else {
             tracing::debug!(pid = %self.pid, kind = self.kind(), "mailbox is full, message of another node refused");
-            refuse(caller, CallError::Overloaded);
-            return Ok(());
+            return inbound.refuse(CallError::Overloaded);
         };
         credit.forget();
         let process: Arc<dyn Process> = Arc::<Self>::clone(&self);
-        let reply_to = ReplyTo::remote(caller, process);
-        let envelope = Box::new(Encoded { decode: entry.decode, name: entry.name, body, reply_to });
+        let reply_to = ReplyTo::remote(inbound.caller, process);
+        let envelope = Box::new(Encoded { decode: entry.decode, name: entry.name, body: inbound.body, reply_to });
         // If the actor has just ended, the dropped message tells its caller why.
         drop(self.push(Message { envelope, is_credited: true }));
-        Ok(())
     }
 
     fn ties(&self) -> MutexGuard<'_, Ties> {
@@ -202,11 +207,5 @@ impl<A: Actor> Process for Cell<A> {
 
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
         self
-    }
-}
-
-fn refuse(caller: Option<RemoteCaller>, error: CallError) {
-    if let Some(caller) = caller {
-        caller.answer(Err(error));
     }
 }

@@ -48,8 +48,11 @@ pub(crate) async fn run<A: Actor>(
 ) {
     let mut ctx = Ctx::new(Arc::clone(&cell));
     let mut runner = Runner { cell, outer, inner: VecDeque::new() };
-    let init = runner.drive(Box::pin(async { A::init(args, &mut ctx).await })).await;
-    let mut actor = match init.and_then(|result| result) {
+    let init = match runner.take_queued() {
+        Ok(()) => runner.drive(Box::pin(async { A::init(args, &mut ctx).await })).await.flatten(),
+        Err(reason) => Err(reason),
+    };
+    let mut actor = match init {
         Ok(actor) => actor,
         Err(reason) => return runner.fail(ctx, None, reason, Some(started)).await,
     };
@@ -150,9 +153,7 @@ impl<A: Actor> Runner<A> {
     /// The reason to end with, if a signal said so.
     async fn next(&mut self) -> Result<Inner<A>, ExitReason> {
         loop {
-            while let Ok(item) = self.outer.try_recv() {
-                self.receive(item)?;
-            }
+            self.take_queued()?;
             if let Some(next) = self.inner.pop_front() {
                 return Ok(next);
             }
@@ -184,6 +185,14 @@ impl<A: Actor> Runner<A> {
         .await
     }
 
+    fn take_queued(&mut self) -> Result<(), ExitReason> {
+        while let Ok(item) = self.outer.try_recv() {
+            self.receive(item)?;
+        }
+        Ok(())
+    }
+
+    /// Takes what has arrived and asks to be woken by what will.
     fn take_arrivals(&mut self, cx: &mut Context<'_>) -> Result<(), ExitReason> {
         // Outside tokio's budget: a handler that uses it up at each poll must still be killed.
         let mut arrivals = unconstrained(poll_fn(|cx| {

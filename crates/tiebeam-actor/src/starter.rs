@@ -1,12 +1,11 @@
 use std::fmt;
-use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use crate::cell::{Cell, Process, Ties};
-use crate::{Actor, Addr, ExitReason, Pid, System, current, process};
+use crate::cell::{Cell, Process, Signal, Ties};
+use crate::{Actor, Addr, ExitKind, ExitReason, Pid, System, current, process};
 
 /// Starts actors, linked to a parent if it came from one. A value: change it, use it, clone it.
 #[derive(Clone)]
@@ -46,26 +45,24 @@ impl Starter {
     ///
     /// # Errors
     /// The reason why `init` failed, which is told in no other way; the process is gone and its name free.
-    pub fn spawn<A: Actor>(self, args: A::Args) -> impl Future<Output = Result<Addr<A>, ExitReason>> + Send + use<A> {
-        async move {
-            let (cell, outer) = self.cell::<A>();
-            let pid = cell.pid;
-            self.system.added(Arc::<Cell<A>>::clone(&cell))?;
-            if let Some(name) = self.name
-                && let Err(error) = self.system.register(name, pid)
-            {
-                self.system.removed(pid);
-                return Err(ExitReason::Other(error.to_string()));
-            }
-            let adoption = Adoption::new(self.parent, pid, &cell);
-            let (started, start) = oneshot::channel();
-            tiebeam_world::spawn("actor.run", current::scope(pid, process::run(cell, outer, args, started)));
-            let result = start.await.unwrap_or(Err(ExitReason::NoProc));
-            if result.is_ok() {
-                adoption.keep();
-            }
-            result
+    pub async fn spawn<A: Actor>(self, args: A::Args) -> Result<Addr<A>, ExitReason> {
+        let (cell, outer) = self.cell::<A>();
+        let pid = cell.pid;
+        self.system.added(Arc::<Cell<A>>::clone(&cell))?;
+        if let Some(name) = self.name
+            && let Err(error) = self.system.register(name, pid)
+        {
+            self.system.removed(pid);
+            return Err(ExitReason::Other(error.to_string()));
         }
+        let adoption = Adoption::new(self.parent, pid, &cell);
+        let (started, start) = oneshot::channel();
+        tiebeam_world::spawn("actor.run", current::scope(pid, process::run(cell, outer, args, started)));
+        let result = start.await.unwrap_or(Err(ExitReason::NoProc));
+        if result.is_ok() {
+            adoption.keep();
+        }
+        result
     }
 
     fn cell<A: Actor>(&self) -> (Arc<Cell<A>>, mpsc::UnboundedReceiver<crate::cell::Item<A>>) {
@@ -105,6 +102,11 @@ impl Adoption {
         if let Some(parent) = &parent {
             parent.ties().links.link(child);
             cell.ties().links.link(parent.pid());
+            // A starter may outlive the actor it came from, which then has told its links already and will not again.
+            if parent.exit_reason().is_some() {
+                let from = parent.pid();
+                let _ = cell.signal(Signal::Exit { from, reason: ExitReason::NoProc, kind: ExitKind::Broken });
+            }
         }
         Self { parent, child }
     }

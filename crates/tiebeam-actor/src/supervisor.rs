@@ -51,8 +51,8 @@ pub enum ChildError {
         /// The child's id.
         id: String,
     },
-    /// The child runs, and only one that doesn't can be restarted or deleted.
-    #[error("child {id:?} is running")]
+    /// The child runs or is being restarted, and only one that is stopped can be restarted or deleted by hand.
+    #[error("child {id:?} is not stopped")]
     Running {
         /// The child's id.
         id: String,

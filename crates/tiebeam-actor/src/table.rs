@@ -14,12 +14,8 @@ use crate::remote::CODEC_VERSION;
 use crate::{Actor, CallError, Ctx, Deferred, Handler, ReplyTo};
 
 /// Lists the messages that an actor takes from other nodes, each under a tag that stays the same for ever.
-///
-/// ```ignore
-/// fn table() -> Table<Self> {
-///     Table::new().call::<Reserve>(1).cast::<Note>(2).call_deferred::<Audit>(3)
-/// }
-/// ```
+/// As in `Table::new().call::<Reserve>(1).cast::<Note>(2).call_deferred::<Audit>(3)`. A tag is part of the wire format: it is
+/// never given to another type, and a type that changes gets a new one.
 pub struct Table<A: Actor> {
     by_tag: BTreeMap<u32, Entry<A>>,
     by_type: HashMap<TypeId, u32>,
@@ -32,9 +28,11 @@ pub(crate) struct Entry<A: Actor> {
     pub(crate) decode: Decode<A>,
     /// Encodes the message; `None` if it is of another type.
     pub(crate) encode: fn(&dyn Any) -> Option<Vec<u8>>,
-    /// Decodes the reply; none for what is only cast.
-    pub(crate) decode_reply: fn(&[u8]) -> Result<Box<dyn Any + Send>, DecodeError>,
+    /// Decodes the reply.
+    pub(crate) decode_reply: DecodeReply,
 }
+
+type DecodeReply = fn(&[u8]) -> Result<Box<dyn Any + Send>, DecodeError>;
 
 type Decode<A> = fn(&[u8], ReplyTo<()>) -> Result<Box<dyn Envelope<A>>, DecodeError>;
 

@@ -157,12 +157,9 @@ impl System {
             deadline: tiebeam_world::now() + Duration::from_millis(u64::from(deadline_ms)),
         });
         let inbound = Inbound { tag, body, caller };
-        let undelivered = match pid.and_then(|pid| self.process(pid)) {
-            Some(process) => process.deliver(inbound).err(),
-            None => Some(inbound),
-        };
-        if let Some(Inbound { caller: Some(caller), .. }) = undelivered {
-            caller.answer(Err(CallError::NoProc));
+        match pid.and_then(|pid| self.process(pid)) {
+            Some(process) => process.deliver(inbound),
+            None => inbound.refuse(CallError::NoProc),
         }
     }
 

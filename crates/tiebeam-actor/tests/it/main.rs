@@ -1,0 +1,15 @@
+//! The rules of OTP, one test each.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on should stop there")]
+
+mod calls;
+mod exits;
+mod life;
+mod mailbox;
+mod monitors;
+mod names;
+mod probe;
+mod remote;
+mod storm;
+mod supervisor_model;
+mod supervisors;
+mod wire;
