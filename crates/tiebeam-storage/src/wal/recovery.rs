@@ -71,11 +71,9 @@ pub(crate) fn recover(dir: &Path, disk: &dyn Disk) -> Result<Loaded, OpenError> 
         recovery.scan(*seq, at + 1 == segments.len())?;
     }
     recovery.check_segments(&segments)?;
-    let torn = recovery.recovered.torn.clone();
-    if let Some(torn) = &torn {
-        tracing::warn!(path = %torn.path.display(), offset = torn.offset, bytes = torn.bytes, "cut a torn tail");
-    }
-    recovery.finish()
+    let groups = recovery.groups()?;
+    recovery.clean(&segments)?;
+    recovery.finish(groups)
 }
 
 struct Recovery<'a> {
@@ -105,15 +103,11 @@ impl Recovery<'_> {
                 self.last = Some(Segment { seq, file, len, fresh_len });
             }
             Scan::Torn { len, fresh_len, records, bytes } => {
-                file.truncate(len).map_err(|source| self.io("truncate", path.clone(), source))?;
-                file.sync_data().map_err(|source| self.io("sync", path.clone(), source))?;
                 self.recovered.records += records;
                 self.recovered.torn = Some(Torn { path, offset: len, bytes });
                 self.last = Some(Segment { seq, file, len, fresh_len });
             }
             Scan::HalfMade { bytes } => {
-                self.disk.remove(&path).map_err(|source| self.io("remove", path.clone(), source))?;
-                self.disk.sync_dir(self.dir).map_err(|source| self.io("sync", self.dir.to_owned(), source))?;
                 self.recovered.segments -= 1;
                 self.recovered.torn = Some(Torn { path, offset: 0, bytes });
                 self.last = before;
@@ -124,8 +118,23 @@ impl Recovery<'_> {
 
     /// Compares the files with what the log says of its segments.
     fn check_segments(&self, files: &[u64]) -> Result<(), OpenError> {
-        if let Some(missing) = self.replay.segments.iter().find(|seq| files.binary_search(seq).is_err()) {
-            return Err(OpenError::MissingSegment { path: self.path(*missing) });
+        match self.replay.segments.iter().find(|seq| files.binary_search(seq).is_err()) {
+            Some(missing) => Err(OpenError::MissingSegment { path: self.path(*missing) }),
+            None => Ok(()),
+        }
+    }
+
+    /// Cuts what is torn and removes what is superfluous. Comes after all checks: what is refused is left as it was. Made
+    /// durable by `finish`, before anything is written after it.
+    fn clean(&self, files: &[u64]) -> Result<(), OpenError> {
+        if let Some(Torn { path, offset, bytes }) = &self.recovered.torn {
+            match &self.last {
+                Some(last) if *offset > 0 => {
+                    last.file.truncate(*offset).map_err(|source| self.io("truncate", path.clone(), source))?;
+                }
+                _ => self.disk.remove(path).map_err(|source| self.io("remove", path.clone(), source))?,
+            }
+            tracing::warn!(path = %path.display(), offset, bytes, "cut a torn tail");
         }
         // Their removal was recorded, then the power went before it was durable.
         for superfluous in files.iter().filter(|seq| self.is_superfluous(**seq)) {
@@ -139,17 +148,18 @@ impl Recovery<'_> {
         !self.replay.segments.contains(&seq) && self.last.as_ref().is_some_and(|last| seq < last.seq)
     }
 
-    fn finish(self) -> Result<Loaded, OpenError> {
+    fn groups(&self) -> Result<BTreeMap<GroupId, GroupState>, OpenError> {
+        self.replay.groups().map_err(|reason| {
+            let end = self.last.as_ref().map(|last| (self.path(last.seq), last.len));
+            let (path, offset) = end.unwrap_or_else(|| (self.dir.to_owned(), 0));
+            OpenError::Corrupt { path, offset, reason }
+        })
+    }
+
+    fn finish(self, groups: BTreeMap<GroupId, GroupState>) -> Result<Loaded, OpenError> {
         let (dir, disk) = (self.dir, self.disk);
         let mut next_batch = self.replay.next_batch();
         let io = |operation, source| OpenError::Io { operation, path: dir.to_owned(), source };
-        let groups = self.replay.groups().map_err(|reason| {
-            let (path, offset) = self
-                .last
-                .as_ref()
-                .map_or_else(|| (dir.to_owned(), 0), |last| (dir.join(segment_name(last.seq)), last.len));
-            OpenError::Corrupt { path, offset, reason }
-        })?;
         let current = match self.last {
             Some(segment) => {
                 // A process that was killed leaves bytes that only the page cache has. They are about to be believed,

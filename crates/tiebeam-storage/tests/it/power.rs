@@ -114,18 +114,19 @@ fn power_loss_at_every_operation_of_shared_batches_keeps_what_was_acknowledged()
 }
 
 /// A killed process leaves its unsynced bytes in the page cache. They are believed after the restart, so the restart must
-/// sync them: a power loss after it may not take them back. Fails without the sync at the end of recovery.
+/// sync them, and the names of segments: a power loss after it may not take them back. Fails without the two syncs at
+/// the end of recovery.
 #[test]
 fn what_a_restart_found_survives_a_power_loss_after_it() {
-    for seed in 0..20 {
+    for (seed, cut) in (0..4).flat_map(|seed| (0..60).map(move |cut| (seed, cut))) {
         let disk = MemDisk::new();
-        disk.cut_power_at(14, Moment::After);
-        run(&disk, Model::new(), seed, 12, 1);
+        disk.cut_power_at(cut, Moment::After);
+        run(&disk, Model::new(), seed, 24, 1);
         let killed = disk.kill();
         let wal = open(&killed);
         let found = observe(&wal);
         for crash in 0..5 {
-            assert_eq!(observe(&open(&killed.crash(crash))), found, "seed {seed} crash {crash}");
+            assert_eq!(observe(&open(&killed.crash(crash))), found, "seed {seed} cut {cut} crash {crash}");
         }
     }
 }
