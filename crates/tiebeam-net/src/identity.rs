@@ -116,7 +116,7 @@ impl fmt::Debug for Identity {
     }
 }
 
-fn check_name(what: &'static str, name: &str) -> Result<(), IdentityError> {
+pub(crate) fn check_name(what: &'static str, name: &str) -> Result<(), IdentityError> {
     let alphabet = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     let ends = name.starts_with('-') || name.ends_with('-');
     if alphabet && !ends && (1..=NAME_BYTES_MAX).contains(&name.len()) {
@@ -132,8 +132,7 @@ mod tests {
 
     #[test]
     fn identity_survives_its_dns_name() {
-        let identity =
-            Identity { node: NodeId(12), name: "ada-1".into(), role: Role::Edge, cluster: "skies".into() };
+        let identity = Identity { node: NodeId(12), name: "ada-1".into(), role: Role::Edge, cluster: "skies".into() };
         assert_eq!(identity.dns_name(), "ada-1.12.edge.skies.tiebeam");
         assert_eq!(Identity::parse(&identity.dns_name()), Ok(identity));
     }

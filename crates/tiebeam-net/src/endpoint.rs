@@ -1,0 +1,192 @@
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tiebeam_wire::NodeId;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::handshake::{Candidate, Me};
+use crate::hello::{End, Hello};
+use crate::refusal::{Reason, Refusal};
+use crate::{Config, Identity, tls, transport};
+
+/// Why an endpoint could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// The address is in use, or not this machine's.
+    #[error("udp address {address} can't be bound")]
+    Socket {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Peers would be told to dial an address that names no interface.
+    #[error("address {0} can't be dialled by peers; say which address to advertise")]
+    Advertise(SocketAddr),
+    /// The certificate and the key don't belong together, or not to the authority.
+    #[error("credentials can't be used")]
+    Credentials(#[source] rustls::Error),
+}
+
+/// A node's one UDP socket, on which it dials and is dialled. Cheap to clone.
+#[derive(Clone)]
+pub struct Endpoint {
+    quinn: quinn::Endpoint,
+    client: quinn::ClientConfig,
+    me: Arc<Me>,
+    handshakes: Arc<Semaphore>,
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("identity", &self.me.identity)
+            .field("address", &self.me.hello.address)
+            .finish()
+    }
+}
+
+impl Endpoint {
+    /// Binds the socket and listens. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`BindError`]; nothing is left running.
+    pub fn bind(config: Config) -> Result<Self, BindError> {
+        Self::bind_as(config, |_| {})
+    }
+
+    /// Binds with a hello that `disguise` may have changed; the tests play liars with it.
+    pub(crate) fn bind_as(config: Config, disguise: impl FnOnce(&mut Hello)) -> Result<Self, BindError> {
+        let transport = transport::config(&config);
+        let mut server = quinn::ServerConfig::with_crypto(Arc::new(
+            tls::server(&config.credentials).map_err(BindError::Credentials)?,
+        ));
+        server.transport_config(Arc::clone(&transport)).max_incoming(config.handshakes_max).migration(false);
+        let client = tls::client(&config.credentials).map_err(BindError::Credentials)?;
+        let mut client = quinn::ClientConfig::new(Arc::new(client));
+        client.transport_config(transport);
+
+        let socket_error = |source| BindError::Socket { address: config.listen, source };
+        let socket = transport::bind(config.listen, config.socket_buffer_bytes).map_err(socket_error)?;
+        let bound = socket.local_addr().map_err(socket_error)?;
+        let address = config.advertise.unwrap_or(bound);
+        if address.ip().is_unspecified() || address.port() == 0 {
+            return Err(BindError::Advertise(address));
+        }
+        let runtime = Arc::new(quinn::TokioRuntime);
+        let quinn =
+            quinn::Endpoint::new(transport::endpoint(&config), Some(server), socket, runtime).map_err(socket_error)?;
+        let handshakes = Arc::new(Semaphore::new(config.handshakes_max));
+        let mut me = Me::new(config, address);
+        disguise(&mut me.hello);
+        Ok(Self { quinn, client, me: Arc::new(me), handshakes })
+    }
+
+    /// Dials `address` and authenticates whoever answers; `expected`, if given, must be who it is.
+    ///
+    /// # Errors
+    /// [`Refusal`] says which side refused and why; it was logged already.
+    pub async fn dial(&self, address: SocketAddr, expected: Option<NodeId>) -> Result<Candidate, Refusal> {
+        let attempt = async {
+            // The name isn't looked at: see `tls`.
+            let connecting = self
+                .quinn
+                .connect_with(self.client.clone(), address, "node.tiebeam")
+                .map_err(|error| Refusal::local(Reason::Lost, format!("{address} can't be dialled: {error}")))?;
+            let connection = connecting.await.map_err(|error| Refusal::from_quic(&error))?;
+            Candidate::authenticate(Arc::clone(&self.me), connection, End::Dialler, expected).await
+        };
+        finish(&self.me, address, attempt).await
+    }
+
+    /// Waits for a stranger who dials; none after the endpoint was closed. Cancel safe.
+    ///
+    /// Waits also while [`Config::handshakes_max`] strangers are in their handshakes.
+    pub async fn accept(&self) -> Option<Stranger> {
+        let permit = Arc::clone(&self.handshakes).acquire_owned().await.ok()?;
+        let incoming = self.quinn.accept().await?;
+        Some(Stranger { me: Arc::clone(&self.me), incoming, permit })
+    }
+
+    /// Who this node is.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.me.identity
+    }
+
+    /// Where peers are told to dial this node.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.me.hello.address
+    }
+
+    /// Where the socket is bound.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.quinn.local_addr()
+    }
+
+    /// Closes all connections with [`Reason::Shutdown`] and takes no more.
+    pub fn close(&self) {
+        self.quinn.close(Reason::Shutdown.code(), b"");
+    }
+
+    /// Waits until the peers of closed connections were told, or can't be.
+    pub async fn idle(&self) {
+        self.quinn.wait_idle().await;
+    }
+}
+
+/// Somebody who dialled and isn't authenticated.
+pub struct Stranger {
+    me: Arc<Me>,
+    incoming: quinn::Incoming,
+    permit: OwnedSemaphorePermit,
+}
+
+impl fmt::Debug for Stranger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stranger").field("address", &self.incoming.remote_address()).finish_non_exhaustive()
+    }
+}
+
+impl Stranger {
+    /// Authenticates it.
+    ///
+    /// # Errors
+    /// [`Refusal`] says which side refused and why; it was logged already.
+    pub async fn authenticate(self) -> Result<Candidate, Refusal> {
+        let Self { me, incoming, permit } = self;
+        let address = incoming.remote_address();
+        let attempt = async {
+            let connecting = incoming.accept().map_err(|error| Refusal::from_quic(&error))?;
+            let connection = connecting.await.map_err(|error| Refusal::from_quic(&error))?;
+            Candidate::authenticate(Arc::clone(&me), connection, End::Acceptor, None).await
+        };
+        let result = finish(&me, address, attempt).await;
+        drop(permit);
+        result
+    }
+}
+
+/// Gives the handshake its time, and logs its failure once on this side.
+async fn finish(
+    me: &Me,
+    address: SocketAddr,
+    attempt: impl Future<Output = Result<Candidate, Refusal>>,
+) -> Result<Candidate, Refusal> {
+    let result = tiebeam_world::timeout(me.config.handshake_timeout, attempt).await.unwrap_or_else(|_| {
+        let detail = format!("handshake took longer than {:?}", me.config.handshake_timeout);
+        Err(Refusal::local(Reason::TooSlow, detail))
+    });
+    if let Err(refusal) = &result {
+        refusal.log(me.identity.node, address);
+    }
+    result
+}

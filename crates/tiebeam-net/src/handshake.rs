@@ -1,0 +1,293 @@
+//! From a TLS connection to a peer: certificate, hello, cookie, and the choice of one connection among several.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use quinn::{Connection, RecvStream, SendStream};
+use rustls_pki_types::CertificateDer;
+use tiebeam_wire::{Incarnation, NodeId, Role};
+
+use crate::hello::{Binding, End, HELLO_BYTES_MAX, Hello};
+use crate::peer::Peer;
+use crate::refusal::{Reason, Refusal};
+use crate::{Config, Cookie, Identity};
+
+/// The one who doesn't decide offers the connection with this byte, and so says that it holds no other.
+const OFFER: u8 = 1;
+/// The one who decides takes it with this byte; from here on streams are served.
+const KEEP: u8 = 2;
+
+/// What this node says and demands in its handshakes.
+#[derive(Debug)]
+pub(crate) struct Me {
+    pub(crate) config: Config,
+    pub(crate) identity: Identity,
+    pub(crate) hello: Hello,
+}
+
+impl Me {
+    pub(crate) fn new(config: Config, address: SocketAddr) -> Self {
+        let identity = config.credentials.identity().clone();
+        let hello = Hello {
+            node: identity.node,
+            role: identity.role,
+            incarnation: config.incarnation,
+            address,
+            cluster: identity.cluster.clone(),
+        };
+        Self { config, identity, hello }
+    }
+
+    fn cookies(&self) -> impl Iterator<Item = &Cookie> {
+        std::iter::once(&self.config.cookie).chain(&self.config.cookie_previous)
+    }
+}
+
+/// A connection whose other side is authenticated, but which may be one of several to the same node.
+///
+/// Two nodes that dial each other at once make two connections. One node decides which of them is kept, so that both
+/// keep the same: the one with the greater id, or the member if the other is an admin. The other node offers a
+/// connection only while it holds none, and one at a time; so an offer also says that whatever the decider holds of the
+/// same peer is dead.
+pub struct Candidate {
+    me: Arc<Me>,
+    connection: Connection,
+    send: SendStream,
+    recv: RecvStream,
+    end: End,
+    identity: Identity,
+    hello: Hello,
+}
+
+impl fmt::Debug for Candidate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { identity, hello, end, .. } = self;
+        f.debug_struct("Candidate")
+            .field("identity", identity)
+            .field("incarnation", &hello.incarnation)
+            .field("end", end)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Candidate {
+    /// Checks the certificate, exchanges hellos and checks the peer's.
+    pub(crate) async fn authenticate(
+        me: Arc<Me>,
+        connection: Connection,
+        end: End,
+        expected: Option<NodeId>,
+    ) -> Result<Self, Refusal> {
+        let result = Self::exchange(&me, &connection, end, expected).await;
+        let (send, recv, identity, hello) = result.map_err(|refusal| refuse(&connection, refusal))?;
+        Ok(Self { me, connection, send, recv, end, identity, hello })
+    }
+
+    async fn exchange(
+        me: &Me,
+        connection: &Connection,
+        end: End,
+        expected: Option<NodeId>,
+    ) -> Result<(SendStream, RecvStream, Identity, Hello), Refusal> {
+        let identity = certificate_of(connection)?;
+        check_certificate(me, &identity, expected)?;
+        let binding = binding(me, connection, end, &identity)?;
+        let lost = |error: quinn::ConnectionError| Refusal::from_quic(&error);
+        let hello;
+        let (mut send, mut recv);
+        match end {
+            End::Dialler => {
+                (send, recv) = connection.open_bi().await.map_err(lost)?;
+                say(&mut send, me, &binding, end).await?;
+                hello = hear(&mut recv, me, &identity, &binding, End::Acceptor).await?;
+            }
+            End::Acceptor => {
+                (send, recv) = connection.accept_bi().await.map_err(lost)?;
+                hello = hear(&mut recv, me, &identity, &binding, End::Dialler).await?;
+                say(&mut send, me, &binding, end).await?;
+            }
+        }
+        Ok((send, recv, identity, hello))
+    }
+
+    /// Who the other side is, as its certificate says.
+    #[must_use]
+    pub const fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Which start of it.
+    #[must_use]
+    pub const fn incarnation(&self) -> Incarnation {
+        self.hello.incarnation
+    }
+
+    /// Says whether this node is the one that chooses among the connections of the pair.
+    #[must_use]
+    pub fn decides(&self) -> bool {
+        match (self.me.identity.role, self.identity.role) {
+            (Role::Admin, _) => false,
+            (_, Role::Admin) => true,
+            _ => self.me.identity.node > self.identity.node,
+        }
+    }
+
+    /// Offers the connection to the peer, which decides, and waits for its choice.
+    ///
+    /// # Errors
+    /// [`Refusal`]: the peer keeps another connection, or this one was lost.
+    pub async fn offer(mut self) -> Result<Peer, Refusal> {
+        assert!(!self.decides(), "the offer is the other's to make");
+        let choice = async {
+            write(&mut self.send, &[OFFER]).await?;
+            read_byte(&mut self.recv, KEEP).await
+        };
+        let result = within(&self.me, choice).await.map_err(|refusal| refuse(&self.connection, refusal));
+        result.map(|()| self.into_peer())
+    }
+
+    /// Waits for the peer's offer; only after it the connection can be kept.
+    ///
+    /// # Errors
+    /// [`Refusal`]: the peer withdrew the connection, or it was lost.
+    pub async fn offered(&mut self) -> Result<(), Refusal> {
+        assert!(self.decides(), "the offer is this node's to make");
+        let result = within(&self.me, read_byte(&mut self.recv, OFFER)).await;
+        result.map_err(|refusal| refuse(&self.connection, refusal))
+    }
+
+    /// Keeps the connection as the one between the two nodes. Follows [`Candidate::offered`].
+    ///
+    /// # Errors
+    /// [`Refusal`]: the connection was lost.
+    pub async fn keep(mut self) -> Result<Peer, Refusal> {
+        let result = within(&self.me, write(&mut self.send, &[KEEP])).await;
+        result.map_err(|refusal| refuse(&self.connection, refusal)).map(|()| self.into_peer())
+    }
+
+    /// Refuses the connection, or withdraws it.
+    pub fn reject(self, reason: Reason, detail: &str) -> Refusal {
+        refuse(&self.connection, Refusal::local(reason, detail))
+    }
+
+    /// Offers or keeps, whichever is this node's part, without looking at other connections: for programs that have no
+    /// other, such as an admin's.
+    ///
+    /// # Errors
+    /// As [`Candidate::offer`] and [`Candidate::keep`].
+    pub async fn settle(mut self) -> Result<Peer, Refusal> {
+        if self.decides() {
+            self.offered().await?;
+            self.keep().await
+        } else {
+            self.offer().await
+        }
+    }
+
+    fn into_peer(self) -> Peer {
+        Peer::new(&self.me.config, self.connection, self.identity, self.hello, self.end)
+    }
+}
+
+/// Tells the peer why and returns what is worth more: the peer's own reason, if it was first.
+fn refuse(connection: &Connection, refusal: Refusal) -> Refusal {
+    match connection.close_reason() {
+        Some(error) => Refusal::from_quic(&error),
+        None => {
+            connection.close(refusal.reason.code(), refusal.detail.as_bytes());
+            refusal
+        }
+    }
+}
+
+async fn within<T>(me: &Me, step: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
+    tiebeam_world::timeout(me.config.handshake_timeout, step)
+        .await
+        .unwrap_or_else(|_| Err(Refusal::local(Reason::TooSlow, "peer didn't choose a connection in time")))
+}
+
+fn certificate_of(connection: &Connection) -> Result<Identity, Refusal> {
+    let nameless = |detail: String| Refusal::local(Reason::NamelessCertificate, detail);
+    let chain = connection.peer_identity().and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
+    let leaf = chain.and_then(|chain| chain.into_iter().next());
+    let leaf = leaf.ok_or_else(|| nameless("peer showed no certificate".to_owned()))?;
+    Identity::from_certificate(&leaf).map_err(|error| nameless(error.to_string()))
+}
+
+fn check_certificate(me: &Me, peer: &Identity, expected: Option<NodeId>) -> Result<(), Refusal> {
+    if peer.cluster != me.identity.cluster {
+        let detail = format!("{peer} is not of cluster {:?}", me.identity.cluster);
+        return Err(Refusal::local(Reason::WrongCluster, detail));
+    }
+    if let Some(expected) = expected.filter(|expected| *expected != peer.node) {
+        let detail = format!("dialled {expected}, the certificate names {}", peer.node);
+        return Err(Refusal::local(Reason::NodeIdMismatch, detail));
+    }
+    if peer.node == me.identity.node {
+        return Err(Refusal::local(Reason::Oneself, format!("{peer} answered itself")));
+    }
+    if peer.role == Role::Admin && me.identity.role == Role::Admin {
+        return Err(Refusal::local(Reason::RoleForbids, "two admins have nothing to say to each other"));
+    }
+    Ok(())
+}
+
+fn binding(me: &Me, connection: &Connection, end: End, peer: &Identity) -> Result<Binding, Refusal> {
+    let mut exporter = [0; 32];
+    connection
+        .export_keying_material(&mut exporter, b"EXPORTER-Channel-Binding", b"")
+        .map_err(|_| Refusal::local(Reason::Protocol, "no keying material to bind to"))?;
+    let (dialler, acceptor) = match end {
+        End::Dialler => (me.identity.node, peer.node),
+        End::Acceptor => (peer.node, me.identity.node),
+    };
+    Ok(Binding { dialler, acceptor, exporter })
+}
+
+async fn say(send: &mut SendStream, me: &Me, binding: &Binding, end: End) -> Result<(), Refusal> {
+    write(send, &me.hello.encode(binding, end, me.cookies())).await
+}
+
+async fn hear(
+    recv: &mut RecvStream,
+    me: &Me,
+    certificate: &Identity,
+    binding: &Binding,
+    end: End,
+) -> Result<Hello, Refusal> {
+    let mut length = [0; 2];
+    recv.read_exact(&mut length).await.map_err(|error| unread(&error))?;
+    let length = usize::from(u16::from_be_bytes(length));
+    if length > HELLO_BYTES_MAX {
+        let detail = format!("hello has {length} bytes, more than {HELLO_BYTES_MAX}");
+        return Err(Refusal::local(Reason::Protocol, detail));
+    }
+    let mut message = vec![0; length];
+    recv.read_exact(&mut message).await.map_err(|error| unread(&error))?;
+    Hello::decode(&message, certificate, binding, end, me.cookies())
+}
+
+async fn read_byte(recv: &mut RecvStream, expected: u8) -> Result<(), Refusal> {
+    let mut byte = [0];
+    recv.read_exact(&mut byte).await.map_err(|error| unread(&error))?;
+    if byte[0] == expected {
+        Ok(())
+    } else {
+        Err(Refusal::local(Reason::Protocol, format!("handshake has byte {} in place of {expected}", byte[0])))
+    }
+}
+
+async fn write(send: &mut SendStream, bytes: &[u8]) -> Result<(), Refusal> {
+    send.write_all(bytes).await.map_err(|error| match error {
+        quinn::WriteError::ConnectionLost(error) => Refusal::from_quic(&error),
+        error => Refusal::local(Reason::Protocol, format!("handshake stream: {error}")),
+    })
+}
+
+fn unread(error: &quinn::ReadExactError) -> Refusal {
+    match error {
+        quinn::ReadExactError::ReadError(quinn::ReadError::ConnectionLost(error)) => Refusal::from_quic(error),
+        error => Refusal::local(Reason::Protocol, format!("handshake stream: {error}")),
+    }
+}

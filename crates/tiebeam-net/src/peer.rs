@@ -1,0 +1,201 @@
+//! An authenticated connection: requests and lanes, both ways.
+
+mod frames;
+mod inbound;
+mod lane;
+mod request;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use quinn::Connection;
+use tiebeam_wire::{Incarnation, NodeId};
+use tokio::sync::{Semaphore, mpsc};
+
+pub use lane::{LANES, Lane, LaneSender, SendError};
+pub use request::RequestError;
+
+use crate::hello::{End, Hello};
+use crate::refusal::{Reason, Refusal};
+use crate::transport::{RAFT_STREAMS_MAX, REQUEST_STREAMS_MAX};
+use crate::{Config, Identity, Service};
+
+/// Largest body of a request, of an answer and of a lane's frame, in bytes.
+pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of requests that one peer may have in this node's memory before their handlers took them. Streams beyond it
+/// are read later, and flow control holds them at the peer.
+pub(crate) const INBOUND_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Serves what a peer sends. One per connection, so that it knows who asks.
+pub trait Handler: Send + Sync + 'static {
+    /// Answers a request. Calls overlap; the future is dropped if the peer stops waiting or is lost.
+    fn request(&self, service: Service, body: Bytes) -> BoxFuture<'static, Result<Bytes, Declined>>;
+
+    /// Takes a frame, without waiting. Frames of one lane come one after the other, in the order in which they were sent.
+    fn frame(&self, lane: Lane, frame: Bytes);
+}
+
+/// Why a handler gave no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Declined {
+    /// Nobody here serves it.
+    NoService,
+    /// It failed, in its own words.
+    Failed(String),
+}
+
+/// An authenticated connection to another node. Cheap to clone; closed by [`Peer::close`], by the peer or by its loss.
+#[derive(Clone)]
+pub struct Peer {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    connection: Connection,
+    identity: Identity,
+    hello: Hello,
+    end: End,
+    lanes: Mutex<BTreeMap<Lane, LaneSender>>,
+    lane_bytes_max: usize,
+    /// Requests under way or waiting.
+    requests: AtomicUsize,
+    requests_max: usize,
+    raft_streams: Semaphore,
+    request_streams: Semaphore,
+    /// Held by whoever may still hand a frame to the handler; the receiver ends with the last of them.
+    readers: Mutex<Option<mpsc::Receiver<()>>>,
+    reader: Mutex<Option<mpsc::Sender<()>>>,
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peer")
+            .field("identity", &self.inner.identity)
+            .field("incarnation", &self.inner.hello.incarnation)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Peer {
+    pub(crate) fn new(config: &Config, connection: Connection, identity: Identity, hello: Hello, end: End) -> Self {
+        let (reader, readers) = mpsc::channel(1);
+        Self {
+            inner: Arc::new(Inner {
+                connection,
+                identity,
+                hello,
+                end,
+                lanes: Mutex::default(),
+                lane_bytes_max: config.lane_bytes_max,
+                requests: AtomicUsize::new(0),
+                requests_max: config.requests_max,
+                raft_streams: Semaphore::new(RAFT_STREAMS_MAX as usize),
+                request_streams: Semaphore::new(REQUEST_STREAMS_MAX as usize),
+                readers: Mutex::new(Some(readers)),
+                reader: Mutex::new(Some(reader)),
+            }),
+        }
+    }
+
+    /// Starts to serve the peer with `handler`; until then its streams wait. Only the first call has an effect.
+    pub fn serve(&self, handler: Arc<dyn Handler>) {
+        let reader = lock(&self.inner.reader).take();
+        if let Some(reader) = reader {
+            inbound::start(self, handler, reader);
+        }
+    }
+
+    /// Asks `service` of the peer and waits for its answer, without a limit of time.
+    ///
+    /// Delivered at most once; requests may overtake each other. Dropping the future gives up: the peer drops its work
+    /// if it had begun.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn request(&self, service: Service, body: Bytes) -> Result<Bytes, RequestError> {
+        request::request(&self.inner, service, body).await
+    }
+
+    /// Returns the sending end of `lane`; the same lane for each call.
+    ///
+    /// # Panics
+    /// If the index isn't below [`LANES`].
+    #[must_use]
+    pub fn lane(&self, lane: Lane) -> LaneSender {
+        assert!(lane.index < LANES, "lane {} of {LANES}", lane.index);
+        let mut lanes = lock(&self.inner.lanes);
+        let sender = lanes
+            .entry(lane)
+            .or_insert_with(|| LaneSender::open(self.inner.connection.clone(), lane, self.inner.lane_bytes_max));
+        sender.clone()
+    }
+
+    /// Closes the connection and tells the peer why.
+    pub fn close(&self, reason: Reason, detail: &str) {
+        self.inner.connection.close(reason.code(), detail.as_bytes());
+    }
+
+    /// Waits until the connection has ended and returns why. Cancel safe.
+    pub async fn closed(&self) -> Refusal {
+        Refusal::from_quic(&self.inner.connection.closed().await)
+    }
+
+    /// Waits until the connection has ended and its handler will get no more frames. For one caller; another one
+    /// returns at once.
+    pub async fn drained(&self) {
+        let _ = self.closed().await;
+        // A peer that was never served has no readers to wait for.
+        drop(lock(&self.inner.reader).take());
+        let readers = lock(&self.inner.readers).take();
+        if let Some(mut readers) = readers {
+            // Nothing is ever sent: this waits until the last sender is gone.
+            let _ = readers.recv().await;
+        }
+    }
+
+    /// Says why the connection has ended; none while it is open.
+    #[must_use]
+    pub fn close_reason(&self) -> Option<Refusal> {
+        self.inner.connection.close_reason().map(|error| Refusal::from_quic(&error))
+    }
+
+    /// Who the peer is.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.inner.identity
+    }
+
+    /// The peer's number.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.inner.identity.node
+    }
+
+    /// Which start of the peer this is.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        self.inner.hello.incarnation
+    }
+
+    /// Where the peer says that it can be dialled.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.inner.hello.address
+    }
+
+    /// Says whether this node dialled.
+    #[must_use]
+    pub fn dialled(&self) -> bool {
+        self.inner.end == End::Dialler
+    }
+}
+
+/// A panic while the lock is held can't leave these values half changed.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,95 @@
+//! Cuts a stream of bytes into frames, `[length u32][body]`, big-endian. Pure.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::FRAME_BYTES_MAX;
+
+/// A frame that is larger than [`FRAME_BYTES_MAX`]. What follows in its stream can't be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("frame has {size} bytes, more than the limit of {FRAME_BYTES_MAX}")]
+pub(super) struct FrameTooLarge {
+    pub(super) size: usize,
+}
+
+/// Holds what arrived and isn't a whole frame yet: at most one frame and one chunk.
+#[derive(Debug, Default)]
+pub(super) struct Frames {
+    buffer: BytesMut,
+}
+
+impl Frames {
+    pub(super) fn push(&mut self, chunk: &[u8]) {
+        self.buffer.extend_from_slice(chunk);
+    }
+
+    /// Returns the next whole frame, if there is one.
+    pub(super) fn take(&mut self) -> Result<Option<Bytes>, FrameTooLarge> {
+        let Some(length) = self.buffer.first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
+        let size = u32::from_be_bytes(*length) as usize;
+        if size > FRAME_BYTES_MAX {
+            return Err(FrameTooLarge { size });
+        }
+        if self.buffer.len() < LENGTH_BYTES + size {
+            return Ok(None);
+        }
+        self.buffer.advance(LENGTH_BYTES);
+        Ok(Some(self.buffer.split_to(size).freeze()))
+    }
+}
+
+/// Packs frames for one write: small ones are copied together, large ones are passed on as they are.
+pub(super) fn pack(frames: impl IntoIterator<Item = Bytes>) -> Vec<Bytes> {
+    let mut chunks = Vec::new();
+    let mut small = BytesMut::new();
+    for frame in frames {
+        let size = u32::try_from(frame.len()).expect("frames are below 16 MiB: checked when they were queued");
+        small.extend_from_slice(&size.to_be_bytes());
+        if frame.len() <= COPY_BYTES_MAX {
+            small.extend_from_slice(&frame);
+        } else {
+            chunks.push(small.split().freeze());
+            chunks.push(frame);
+        }
+    }
+    if !small.is_empty() {
+        chunks.push(small.freeze());
+    }
+    chunks
+}
+
+const LENGTH_BYTES: usize = 4;
+/// Above this a copy costs more than another chunk in quinn's send queue.
+const COPY_BYTES_MAX: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn frame_beyond_the_limit_is_refused_by_its_length_alone() {
+        let mut frames = Frames::default();
+        frames.push(&u32::try_from(FRAME_BYTES_MAX + 1).unwrap().to_be_bytes());
+        assert_eq!(frames.take(), Err(FrameTooLarge { size: FRAME_BYTES_MAX + 1 }));
+    }
+
+    proptest! {
+        /// However the network cuts the bytes, the same frames come out in the same order.
+        #[test]
+        fn frames_survive_any_cut(sizes in prop::collection::vec(0_usize..9000, 0..12), cut in 1_usize..5000) {
+            let sent: Vec<Bytes> =
+                sizes.iter().enumerate().map(|(n, size)| Bytes::from(vec![n as u8; *size])).collect();
+            let stream = pack(sent.clone()).concat();
+            let mut frames = Frames::default();
+            let mut got = Vec::new();
+            for chunk in stream.chunks(cut) {
+                frames.push(chunk);
+                while let Some(frame) = frames.take().unwrap() {
+                    got.push(frame);
+                }
+            }
+            prop_assert_eq!(got, sent);
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Serves what a peer opens.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use quinn::{Connection, RecvStream, SendStream, VarInt};
+use tokio::sync::{Semaphore, mpsc};
+
+use super::frames::Frames;
+use super::lane::FORBIDDEN;
+use super::request::{Status, is_given_up, read_body};
+use super::{Declined, FRAME_BYTES_MAX, Handler, INBOUND_BYTES_MAX, LANES, Lane, Peer, lock};
+use crate::refusal::Reason;
+use crate::{Identity, Service};
+
+/// All that the tasks of one connection share.
+struct Inbound {
+    connection: Connection,
+    identity: Identity,
+    handler: Arc<dyn Handler>,
+    /// In KiB.
+    memory: Semaphore,
+    lanes: Mutex<BTreeSet<Lane>>,
+}
+
+pub(super) fn start(peer: &Peer, handler: Arc<dyn Handler>, reader: mpsc::Sender<()>) {
+    let inbound = Arc::new(Inbound {
+        connection: peer.inner.connection.clone(),
+        identity: peer.inner.identity.clone(),
+        handler,
+        memory: Semaphore::new(INBOUND_BYTES_MAX / 1024),
+        lanes: Mutex::default(),
+    });
+    drop(tiebeam_world::spawn("net.requests", Arc::clone(&inbound).accept_requests()));
+    drop(tiebeam_world::spawn("net.lanes", inbound.accept_lanes(reader)));
+}
+
+impl Inbound {
+    /// Ends with the connection. The number of tasks is bounded by the streams that the peer may have open.
+    async fn accept_requests(self: Arc<Self>) {
+        while let Ok((send, recv)) = self.connection.accept_bi().await {
+            drop(tiebeam_world::spawn("net.request", Arc::clone(&self).serve_request(send, recv)));
+        }
+    }
+
+    async fn serve_request(self: Arc<Self>, mut send: SendStream, mut recv: RecvStream) {
+        let mut header = [0; 6];
+        if let Err(error) = recv.read_exact(&mut header).await {
+            if !is_given_up(&error) {
+                self.violated("request has no header");
+            }
+            return;
+        }
+        let [s0, s1, length @ ..] = header;
+        let service = Service(u16::from_be_bytes([s0, s1]));
+        let size = u32::from_be_bytes(length) as usize;
+        if !service.admits(self.identity.role) {
+            self.forbidden(service);
+            let _ = recv.stop(FORBIDDEN);
+            return answer(&mut send, Status::Forbidden, Bytes::new()).await;
+        }
+        if size > FRAME_BYTES_MAX {
+            tracing::warn!(peer = %self.identity, %service, size, limit = FRAME_BYTES_MAX, "request is too large");
+            let _ = recv.stop(TOO_LARGE);
+            return answer_too_large(&mut send, size).await;
+        }
+        let kib = u32::try_from(size.div_ceil(1024)).unwrap_or(u32::MAX);
+        let Ok(memory) = self.memory.acquire_many(kib).await else { return };
+        // Half a request is no request: the peer gave up or is gone.
+        let Ok(body) = read_body(&mut recv, size).await else { return };
+        drop(memory);
+        let stopped = send.stopped();
+        tokio::select! {
+            result = self.handler.request(service, body) => respond(&mut send, result).await,
+            // Nobody waits any more, so nobody needs the rest of the work.
+            _ = stopped => {}
+        }
+    }
+
+    async fn accept_lanes(self: Arc<Self>, reader: mpsc::Sender<()>) {
+        while let Ok(recv) = self.connection.accept_uni().await {
+            let (inbound, reader) = (Arc::clone(&self), reader.clone());
+            drop(tiebeam_world::spawn("net.lane.read", async move {
+                inbound.read_lane(recv).await;
+                drop(reader);
+            }));
+        }
+    }
+
+    async fn read_lane(&self, mut recv: RecvStream) {
+        let mut header = [0; 3];
+        if recv.read_exact(&mut header).await.is_err() {
+            return;
+        }
+        let [s0, s1, index] = header;
+        let lane = Lane { service: Service(u16::from_be_bytes([s0, s1])), index };
+        if !lane.service.admits(self.identity.role) {
+            self.forbidden(lane.service);
+            let _ = recv.stop(FORBIDDEN);
+            return;
+        }
+        // A second stream for the same lane would break the order that a lane promises.
+        if index >= LANES || !lock(&self.lanes).insert(lane) {
+            return self.violated("lane is out of range or open already");
+        }
+        let mut frames = Frames::default();
+        while let Ok(Some(chunk)) = recv.read_chunk(CHUNK_BYTES_MAX, true).await {
+            frames.push(&chunk.bytes);
+            loop {
+                match frames.take() {
+                    Ok(Some(frame)) => self.handler.frame(lane, frame),
+                    Ok(None) => break,
+                    Err(error) => return self.violated(&error.to_string()),
+                }
+            }
+        }
+    }
+
+    fn forbidden(&self, service: Service) {
+        tracing::warn!(peer = %self.identity, %service, "refused a stream: role forbids");
+    }
+
+    fn violated(&self, detail: &str) {
+        tracing::warn!(peer = %self.identity, detail, "peer violated the protocol");
+        self.connection.close(Reason::Protocol.code(), detail.as_bytes());
+    }
+}
+
+async fn respond(send: &mut SendStream, result: Result<Bytes, Declined>) {
+    match result {
+        Ok(body) if body.len() > FRAME_BYTES_MAX => answer_too_large(send, body.len()).await,
+        Ok(body) => answer(send, Status::Ok, body).await,
+        Err(Declined::NoService) => answer(send, Status::NoService, Bytes::new()).await,
+        Err(Declined::Failed(mut text)) => {
+            text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+            answer(send, Status::Failed, text.into()).await;
+        }
+    }
+}
+
+async fn answer(send: &mut SendStream, status: Status, body: Bytes) {
+    let size = u32::try_from(body.len()).expect("checked against the limit");
+    write_answer(send, status, size, body).await;
+}
+
+/// The size alone tells the asker what happened; there is no body.
+async fn answer_too_large(send: &mut SendStream, size: usize) {
+    write_answer(send, Status::TooLarge, u32::try_from(size).unwrap_or(u32::MAX), Bytes::new()).await;
+}
+
+async fn write_answer(send: &mut SendStream, status: Status, size: u32, body: Bytes) {
+    let [l0, l1, l2, l3] = size.to_be_bytes();
+    let header = Bytes::copy_from_slice(&[status as u8, l0, l1, l2, l3]);
+    // The asker may be gone; that is its own business.
+    let _ = send.write_all_chunks(&mut [header, body]).await;
+    let _ = send.finish();
+}
+
+/// Most bytes that are taken from a stream at once.
+const CHUNK_BYTES_MAX: usize = 256 * 1024;
+/// Longest text of a failure that is sent back, in bytes; the rest is cut off.
+const TEXT_BYTES_MAX: usize = 4096;
+/// The stream code by which a receiver says that a request is larger than it reads.
+const TOO_LARGE: VarInt = VarInt::from_u32(2);

@@ -1,0 +1,82 @@
+//! QUIC's settings for nodes that sit close together, and the socket beneath.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::{AckFrequencyConfig, EndpointConfig, IdleTimeout, TransportConfig, VarInt};
+use quinn_proto::RandomConnectionIdGenerator;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::Config;
+
+/// Requests of one peer for Raft that may be under way at once.
+pub(crate) const RAFT_STREAMS_MAX: u32 = 64;
+/// Requests of one peer for all other services that may be under way at once. Apart from Raft's, so that callers that
+/// wait for a leader can't starve the election that would give them one.
+pub(crate) const REQUEST_STREAMS_MAX: u32 = 192;
+/// Two-way streams that a peer may have open: its requests and the handshake. quinn allocates about 1 kB for each
+/// permitted stream of each connection (quinn 2600): 128 MiB with 500 peers, 1 MiB with 4.
+const BIDI_STREAMS_MAX: u32 = RAFT_STREAMS_MAX + REQUEST_STREAMS_MAX + 2;
+/// One-way streams that a peer may have open: sixteen actor lanes, one gossip lane, and as many again for later.
+pub(crate) const UNI_STREAMS_MAX: u32 = 34;
+
+/// Bytes of one stream that may be on their way. A 16 MiB body takes a few round trips.
+const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// Bytes of one connection that may be on their way or unread, each way.
+const CONNECTION_WINDOW_BYTES: u32 = 32 * 1024 * 1024;
+
+pub(crate) fn config(config: &Config) -> Arc<TransportConfig> {
+    let idle = IdleTimeout::try_from(config.idle_timeout).unwrap_or_else(|_| VarInt::MAX.into());
+    let mut ack = AckFrequencyConfig::default();
+    // A lost tail is repaired after a few round trips plus this; the peer's own default is 25 ms.
+    ack.max_ack_delay(Some(Duration::from_millis(4)));
+    let mut transport = TransportConfig::default();
+    transport
+        .max_idle_timeout(Some(idle))
+        .keep_alive_interval(Some(config.keep_alive_interval))
+        .max_concurrent_bidi_streams(BIDI_STREAMS_MAX.into())
+        .max_concurrent_uni_streams(UNI_STREAMS_MAX.into())
+        .stream_receive_window(STREAM_WINDOW_BYTES.into())
+        .receive_window(CONNECTION_WINDOW_BYTES.into())
+        .send_window(u64::from(CONNECTION_WINDOW_BYTES))
+        // The first lost packet waits for three times this; 333 ms, the default, is meant for the open internet.
+        .initial_rtt(Duration::from_millis(15))
+        .ack_frequency_config(Some(ack))
+        // Many short streams: take them one after the other instead of a slice of each.
+        .send_fairness(false)
+        .datagram_receive_buffer_size(None);
+    Arc::new(transport)
+}
+
+/// Binds the socket and asks for large buffers; a smaller grant costs packets under load and is warned about.
+pub(crate) fn bind(address: SocketAddr, buffer_bytes: usize) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.bind(&address.into())?;
+    // Refusing is the kernel's way of granting less; what counts is what is read back.
+    let _ = socket.set_recv_buffer_size(buffer_bytes);
+    let _ = socket.set_send_buffer_size(buffer_bytes);
+    let (receive, send) = (socket.recv_buffer_size()?, socket.send_buffer_size()?);
+    if receive.min(send) < buffer_bytes {
+        tracing::warn!(
+            asked = buffer_bytes,
+            receive,
+            send,
+            "udp buffers are smaller than asked; raise net.core.rmem_max and net.core.wmem_max"
+        );
+    }
+    Ok(socket.into())
+}
+
+/// Settings of the endpoint. The reset key is a function of the node's own key, so that a restarted node can tell
+/// peers at once that it forgot them, instead of after their idle timeout.
+pub(crate) fn endpoint(config: &Config) -> EndpointConfig {
+    let node_key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, config.credentials.key.secret_der());
+    let seed = ring::hmac::sign(&node_key, b"tiebeam-stateless-reset-v1");
+    let reset_key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, seed.as_ref());
+    let mut endpoint = EndpointConfig::new(Arc::new(reset_key));
+    // quinn's default generator marks its ids with a key of this start, and would ignore those of the start before.
+    endpoint.cid_generator(|| Box::new(RandomConnectionIdGenerator::new(8)));
+    endpoint
+}
