@@ -35,4 +35,5 @@ pub use partition::Partition;
 pub use query::{Answer, Counts, InstanceView, Query, Status};
 pub use registry::Registry;
 pub use retry::{Retry, StepError, WorkflowError};
+pub use tiebeam_resilience::Backoff;
 pub use wf::{Step, StepCall, Wf};

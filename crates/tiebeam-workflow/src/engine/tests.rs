@@ -482,3 +482,34 @@ async fn killed_instance_actor_replays() {
     assert_eq!(runs.load(Ordering::SeqCst), 2);
     assert_eq!(log.read(Partition::counts).reexecutions, 1);
 }
+
+/// `b` was asked for, but the code had failed before its start was written: it never ran, so there is nothing to undo.
+#[tokio::test(start_paused = true)]
+async fn step_that_never_began_is_neither_recorded_nor_undone() {
+    let (_, journal) = run(registry(|wf| async move {
+        wf.step("a").run(|_| ok(())).await?;
+        futures::try_join!(wf.step("b").compensate(|_| ok(())).run(|_| ok(())), async {
+            Err::<(), _>(WorkflowError::abort("changed my mind"))
+        })?;
+        Ok(Bytes::new())
+    }))
+    .await;
+    check(
+        &journal,
+        &expect![[r#"
+            start a#1
+            complete a#1 at 1, failed: changed my mind"#]],
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn journal_beyond_its_limit_parks_the_instance() {
+    let (log, _) = run(registry(|wf| async move {
+        for _ in 0..40 {
+            wf.run("a", Retry::default(), |_| ok("x".repeat(250_000))).await?;
+        }
+        Ok(Bytes::new())
+    }))
+    .await;
+    assert_eq!(log.read(|p| p.view("i")).unwrap().error, "journal would have more than 8388608 bytes");
+}
