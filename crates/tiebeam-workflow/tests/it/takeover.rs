@@ -21,7 +21,7 @@ async fn rebook(wf: Wf, input: Bytes, world: World) -> Result<Bytes, WorkflowErr
         .backoff(tiebeam_workflow::Backoff { first: Duration::from_millis(5), max: Duration::from_millis(20) });
     let find = |attempt| async move {
         tiebeam_world::sleep(Duration::from_millis(20)).await;
-        if line % 7 == 0 && attempt <= 2 { Err(StepError::Transient("busy".to_owned())) } else { Ok(line) }
+        if line.is_multiple_of(7) && attempt <= 2 { Err(StepError::Transient("busy".to_owned())) } else { Ok(line) }
     };
     let found: u32 = wf.run("find", quick, find).await?;
     let (taken, given_back) = (world.clone(), world);
@@ -35,7 +35,7 @@ async fn rebook(wf: Wf, input: Bytes, world: World) -> Result<Bytes, WorkflowErr
     };
     wf.step("reserve").retry(quick).compensate(release).run(reserve).await?;
     let notify = |_| async move {
-        if line % 5 == 0 { Err(StepError::Permanent("no such passenger".to_owned())) } else { Ok(()) }
+        if line.is_multiple_of(5) { Err(StepError::Permanent("no such passenger".to_owned())) } else { Ok(()) }
     };
     wf.run::<(), _, _>("notify", quick, notify).await?;
     Ok(found.to_string().into())
