@@ -106,6 +106,25 @@ fn flipped_bit_in_a_sealed_segment_refuses_to_open() {
     }
 }
 
+/// A segment is begun only after the one before was synced, so even a half-made one seals it: the last batch before it is
+/// no torn tail. Fails if the half-made one alone were taken for the end.
+#[test]
+fn damage_before_a_half_made_segment_refuses_to_open() {
+    const SECOND_SEGMENT: &str = "/node/wal/00000000000000000002.wal";
+    let disk = closed_log();
+    disk.put(SECOND_SEGMENT, b"TBWAL");
+    let damaged = disk.kill();
+    let last_byte = disk.contents(FIRST_SEGMENT).expect("one segment").len() - 1;
+    damaged.flip_bit(FIRST_SEGMENT, last_byte * 8);
+    let error = open_roomy(&damaged).expect_err("the end of a sealed segment is damaged");
+    assert!(error.to_string().contains(FIRST_SEGMENT), "{error}");
+    assert!(damaged.operations().is_empty());
+
+    let (_wal, recovered) = open_roomy(&disk).expect("only half made");
+    assert_eq!(recovered.torn.map(|torn| (torn.offset, torn.bytes)), Some((0, 5)));
+    assert_eq!(disk.contents(SECOND_SEGMENT), None);
+}
+
 /// Catches a cut at a record's or a batch's end, which no checksum sees.
 #[test]
 fn sealed_segment_that_lost_its_end_refuses_to_open() {
