@@ -1,112 +1,299 @@
+pub(crate) mod events;
+
+use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tiebeam_actor::System;
-use tiebeam_net::Service;
-use tiebeam_wire::{Incarnation, NodeId};
+use tiebeam_net::{BindError, Endpoint, FRAME_BYTES_MAX, Service};
+use tiebeam_wire::{Incarnation, NodeId, Role};
+use tokio::sync::{Notify, mpsc, watch};
 
-use crate::{Config, Handler, Member, MemberEvent, RequestError};
+use self::events::Told;
+use crate::mesh::dialler::Dialler;
+use crate::node::{Node, Version, View, lock};
+use crate::router::LaneRouter;
+use crate::{Config, Handler, Member, MemberEvent, PeerIdentity, RequestError, gossip, mesh};
 
-/// A node's place in its cluster. Cheap to clone; all clones are the same node.
-#[derive(Clone, Debug)]
-pub struct Cluster {}
+/// How long [`Cluster::shutdown`] waits for peers to be told.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(1);
+
+/// A node's place in its cluster. Cheap to clone; all clones are the same node. It keeps its place until
+/// [`Cluster::shutdown`], also if all clones are dropped.
+#[derive(Clone)]
+pub struct Cluster {
+    node: Arc<Node>,
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster").field("me", &self.node.me).finish_non_exhaustive()
+    }
+}
 
 /// Why a node could not take its place.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The address is in use, or not this machine's.
-    #[error("address {address} can't be bound")]
-    Bind {
-        /// The address.
-        address: SocketAddr,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
+    /// The address can't be bound or advertised, or the credentials can't be used.
+    #[error("node can't listen")]
+    Listen(#[from] BindError),
+    /// An admin's certificate is for asking, not for being a member.
+    #[error("role {0} can't be a member of a cluster")]
+    Role(Role),
+    /// The certificate and the actor system are of two nodes, or of two starts: pids would name nobody.
+    #[error("certificate and configuration name {net:?}, the actor system {system:?}")]
+    System {
+        /// What the certificate and the configuration say.
+        net: (NodeId, Incarnation),
+        /// What the actor system says.
+        system: (NodeId, Incarnation),
     },
+    /// Gossip didn't start.
+    #[error("gossip can't start: {0}")]
+    Gossip(String),
 }
 
-/// Hands out the changes of membership since [`Cluster::subscribe`], in order.
-#[derive(Debug)]
-pub struct MemberEvents {}
+/// Hands out the changes of membership since [`Cluster::subscribe`].
+///
+/// A subscriber that is slow misses no loss: a member that was lost and is back is told as `Down` and `Up`. It does miss
+/// members that came and went while it didn't look.
+pub struct MemberEvents {
+    node: Arc<Node>,
+    version: watch::Receiver<Version>,
+    told: Told,
+}
+
+impl fmt::Debug for MemberEvents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemberEvents").field("told", &self.told).finish_non_exhaustive()
+    }
+}
 
 impl MemberEvents {
     /// Waits for the next change; none after the cluster was shut down. Cancel safe.
     pub async fn next(&mut self) -> Option<MemberEvent> {
-        unimplemented!()
+        loop {
+            // Noted as seen before it is looked at: what changes in between is looked at again.
+            let stopped = self.version.borrow_and_update().stopped;
+            let event = self.told.next(&self.node.view().live);
+            if event.is_some() || stopped {
+                return event;
+            }
+            self.version.changed().await.ok()?;
+        }
     }
 }
 
 impl Cluster {
     /// Listens, dials seeds and peers and joins whom it finds; returns as soon as it listens.
     ///
+    /// Signals between `system`'s actors and those of other nodes take this cluster's connections from now on.
+    ///
     /// # Errors
     /// [`StartError`] if it can't listen; nothing is left running.
-    pub async fn start(_config: Config, _system: System) -> Result<Self, StartError> {
-        unimplemented!()
+    pub async fn start(config: Config, system: System) -> Result<Self, StartError> {
+        let identity = config.net.credentials.identity().clone();
+        if identity.role == Role::Admin {
+            return Err(StartError::Role(identity.role));
+        }
+        let net = (identity.node, config.net.incarnation);
+        if net != (system.node(), system.incarnation()) {
+            return Err(StartError::System { net, system: (system.node(), system.incarnation()) });
+        }
+        let endpoint = Endpoint::bind(config.net.clone())?;
+        let me = Member {
+            node: identity.node,
+            name: identity.name,
+            role: identity.role,
+            address: endpoint.address(),
+            incarnation: config.net.incarnation,
+            live: true,
+        };
+        let (gossip_in, gossip_out) = mpsc::channel(gossip::MESSAGES_MAX);
+        let node = Arc::new(Node::new(config, me, endpoint, system, gossip_in));
+        node.system.install_router(Arc::new(LaneRouter { node: Arc::downgrade(&node) }));
+        let cluster = Self { node };
+        match gossip::start(&cluster.node, gossip_out).await {
+            Ok(handle) => cluster.run(handle).await,
+            Err(error) => {
+                cluster.shutdown().await;
+                return Err(StartError::Gossip(error.to_string()));
+            }
+        }
+        Ok(cluster)
+    }
+
+    async fn run(&self, handle: chitchat::ChitchatHandle) {
+        let node = &self.node;
+        let watcher = handle.with_chitchat(|chitchat| chitchat.live_nodes_watcher()).await;
+        *lock(&node.chitchat) = Some(handle);
+        let tasks = [
+            tiebeam_world::spawn("cluster.accept", mesh::accept(Arc::clone(node))).into_guard(),
+            tiebeam_world::spawn("cluster.dial", mesh::dial(Arc::clone(node))).into_guard(),
+            tiebeam_world::spawn("cluster.gossip", gossip::watch(Arc::clone(node), watcher)).into_guard(),
+        ];
+        lock(&node.tasks).extend(tasks);
+        tracing::info!(node = %node.me.node, incarnation = %node.me.incarnation, address = %node.me.address, "listening");
     }
 
     /// Asks `service` of node `to` and waits for the answer, at most for `timeout`.
     ///
     /// Delivered at most once. Requests may overtake each other. A request to this node itself is served here, without
-    /// the network. Dropping the future gives up waiting; the request may still be done.
+    /// the network. At most 64 requests to one peer for [`Service::RAFT`] and 192 for all others are under way at once;
+    /// more wait their turn. Dropping the future gives up waiting; the request may still be done.
     ///
     /// # Errors
     /// Each [`RequestError`] says whether the request may have been done.
     pub async fn request(
         &self,
-        _to: NodeId,
-        _service: Service,
-        _body: Bytes,
-        _timeout: Duration,
+        to: NodeId,
+        service: Service,
+        body: Bytes,
+        timeout: Duration,
     ) -> Result<Bytes, RequestError> {
-        unimplemented!()
+        let answer = async {
+            if to == self.node() {
+                return self.request_here(service, body).await;
+            }
+            let peer = self.node.sessions().get(&to).map(|session| session.peer.clone());
+            let peer = peer.ok_or(RequestError::Unreachable(to))?;
+            peer.request(service, body).await.map_err(|error| RequestError::from_net(error, to, service))
+        };
+        tiebeam_world::timeout(timeout, answer).await.unwrap_or(Err(RequestError::Timeout(to)))
+    }
+
+    async fn request_here(&self, service: Service, body: Bytes) -> Result<Bytes, RequestError> {
+        let me = &self.node.me;
+        if body.len() > FRAME_BYTES_MAX {
+            return Err(RequestError::TooLarge { size: body.len(), limit: FRAME_BYTES_MAX });
+        }
+        // The same rules as from afar, so that a program that works on one node works on many.
+        if !service.admits(me.role) {
+            return Err(RequestError::Forbidden { node: me.node, service });
+        }
+        let handler = self.node.handler(service).ok_or(RequestError::NoService { node: me.node, service })?;
+        let asker = PeerIdentity { node: me.node, incarnation: me.incarnation, role: me.role, name: me.name.clone() };
+        handler(asker, body).await.map_err(RequestError::Failed)
     }
 
     /// Installs the handler of `service`, in place of an earlier one.
-    pub fn serve(&self, _service: Service, _handler: Handler) {
-        unimplemented!()
+    pub fn serve(&self, service: Service, handler: Handler) {
+        self.node.handlers.write().unwrap_or_else(PoisonError::into_inner).insert(service, handler);
     }
 
     /// Returns all known nodes in the order of their numbers, this one included.
     #[must_use]
     pub fn members(&self) -> Vec<Member> {
-        unimplemented!()
+        let view = self.node.view();
+        let mut members = view.known.clone();
+        members.extend(view.live.iter().map(|(node, live)| (*node, live.member.clone())));
+        members.insert(self.node.me.node, self.node.me.clone());
+        members.into_values().collect()
     }
 
     /// Returns where `node` listens, if this node knows it.
     #[must_use]
-    pub fn address_of(&self, _node: NodeId) -> Option<SocketAddr> {
-        unimplemented!()
+    pub fn address_of(&self, node: NodeId) -> Option<SocketAddr> {
+        if node == self.node() {
+            return Some(self.node.me.address);
+        }
+        let view = self.node.view();
+        let live = view.live.get(&node).map(|live| live.member.address);
+        let known = live.or_else(|| view.known.get(&node).map(|member| member.address));
+        let configured = || self.node.config.peers.iter().find(|(peer, _)| *peer == node).map(|(_, address)| *address);
+        known.or_else(configured)
     }
 
     /// Hands out all changes from now on; first an `Up` for each member that is live now, this node excluded.
     #[must_use]
     pub fn subscribe(&self) -> MemberEvents {
-        unimplemented!()
+        MemberEvents { node: Arc::clone(&self.node), version: self.node.version.subscribe(), told: Told::default() }
     }
 
     /// This node's number.
     #[must_use]
     pub fn node(&self) -> NodeId {
-        unimplemented!()
+        self.node.me.node
     }
 
     /// Which start of this node this is.
     #[must_use]
     pub fn incarnation(&self) -> Incarnation {
-        unimplemented!()
+        self.node.me.incarnation
     }
 
-    /// Where this node really listens, also if it was told port 0.
+    /// What this node may do.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.node.me.role
+    }
+
+    /// Where peers are told to dial this node; its port is the bound one also if the configuration says 0.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
-        unimplemented!()
+        self.node.me.address
     }
 
-    /// Leaves: closes all connections and the endpoint, and waits until peers were told, at most for 1 s.
+    /// Leaves: closes all connections and the endpoint, tells all ends, and waits until peers were told, at most for
+    /// 1 s. A second call returns at once.
     pub async fn shutdown(&self) {
-        unimplemented!()
+        let node = &self.node;
+        lock(&node.tasks).clear();
+        let gossip = lock(&node.chitchat).take();
+        if let Some(gossip) = gossip {
+            let _ = gossip.initiate_shutdown();
+        }
+        node.endpoint.close();
+        let mut version = node.version.subscribe();
+        let ended = async {
+            let _ = version.wait_for(|_| node.sessions().is_empty()).await;
+            node.endpoint.idle().await;
+        };
+        if tiebeam_world::timeout(SHUTDOWN_MAX, ended).await.is_err() {
+            tracing::warn!(node = %node.me.node, "left before all peers were told");
+        }
+        node.version.send_modify(|version| version.stopped = true);
+    }
+}
+
+impl Node {
+    fn new(
+        config: Config,
+        me: Member,
+        endpoint: Endpoint,
+        system: System,
+        gossip: mpsc::Sender<(SocketAddr, Bytes)>,
+    ) -> Self {
+        let mut dialler = Dialler::new(config.dial_backoff);
+        let now = tiebeam_world::now();
+        for address in config.seeds.iter().filter(|address| **address != me.address) {
+            dialler.configure(now, *address, None);
+        }
+        for (node, address) in config.peers.iter().filter(|(node, _)| *node != me.node) {
+            dialler.configure(now, *address, Some(*node));
+        }
+        let view = View { known: BTreeMap::new(), live: BTreeMap::new(), dialler };
+        Self {
+            config,
+            me,
+            endpoint,
+            system,
+            handlers: RwLock::default(),
+            sessions: RwLock::default(),
+            view: Mutex::new(view),
+            version: watch::Sender::new(Version { changes: 0, stopped: false }),
+            pairs: Mutex::default(),
+            serials: AtomicU64::new(1),
+            admins: AtomicUsize::new(0),
+            dial: Notify::new(),
+            gossip,
+            chitchat: Mutex::new(None),
+            tasks: Mutex::default(),
+        }
     }
 }

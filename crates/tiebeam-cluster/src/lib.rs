@@ -1,9 +1,30 @@
-//! Join nodes: membership, requests and actors across nodes, names.
+//! Joins nodes: who is there, requests between nodes, actors across nodes.
+//!
+//! - [`Cluster::start`] listens, dials and keeps one connection to every other node.
+//! - [`Cluster::members`] and [`Cluster::subscribe`] tell who is there. Gossip finds nodes; a connection makes one live.
+//! - [`Cluster::request`] and [`Cluster::serve`] carry questions and answers, each [`Service`] only for roles that it
+//!   admits.
+//! - Signals between actors of two nodes take one of sixteen lanes of the connection, by sender and receiver.
+//!
+//! Promises: at most one connection to a start of a node. Its end is told once, first to links and monitors, then to
+//! subscribers; nothing of it is delivered afterwards and nothing is sent again on the next one. A killed peer is noticed
+//! after the idle timeout, 3 s unless configured; one that is restarted at its old address, at once.
+//!
+//! Invariants: a session is in the map from before its first stream is served until after its last frame was delivered;
+//! sessions of one pair never overlap; of two starts of a node the earlier is told down before the later is up.
+//!
+//! What it does not do: it decides nothing that needs agreement. Two nodes may see different members for a while.
+//!
+//! Further reading: `docs/protocols/handshake.md`; "Scuttlebutt reconciliation" (van Renesse et al., 2008) for gossip.
 
 mod cluster;
 mod config;
+mod gossip;
 mod member;
+mod mesh;
+mod node;
 mod request;
+mod router;
 
 pub use cluster::{Cluster, MemberEvents, StartError};
 pub use config::Config;

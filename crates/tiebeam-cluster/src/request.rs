@@ -66,6 +66,19 @@ pub enum RequestError {
 }
 
 impl RequestError {
+    pub(crate) fn from_net(error: tiebeam_net::RequestError, node: NodeId, service: Service) -> Self {
+        use tiebeam_net::RequestError as Net;
+        match error {
+            Net::Forbidden => Self::Forbidden { node, service },
+            Net::NoService => Self::NoService { node, service },
+            Net::Failed(text) => Self::Failed(text),
+            Net::TooLarge { size } => Self::TooLarge { size, limit: tiebeam_net::FRAME_BYTES_MAX },
+            Net::Overloaded { .. } => Self::Overloaded(node),
+            // Lost, and whatever a later version of the protocol may say.
+            _ => Self::Unreachable(node),
+        }
+    }
+
     /// Says whether the same request can succeed later. It may then have been done twice, unless it is idempotent.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
