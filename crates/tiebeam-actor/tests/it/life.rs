@@ -1,8 +1,10 @@
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tiebeam_actor::{Actor, CallError, Config, Ctx, ExitReason, Handler, Info, System};
+use tiebeam_actor::{
+    Actor, CallError, Config, Ctx, ExitReason, Handler, Info, NoConnection, Pid, Ref, RemoteSignal, Router, System,
+};
 use tiebeam_wire::{Incarnation, NodeId};
 
 use crate::probe::{Heard, Note, Probe, probe, settle, system};
@@ -166,12 +168,33 @@ impl Drop for Alive {
     }
 }
 
+/// A signal, and who had the name, whether the task was there, and how many processes there were in that moment.
+type Seen = (RemoteSignal, Option<Pid>, bool, u64);
+
+/// A watcher of another node hears through its router, on the spot: what is not free by then is free too late.
+struct FarWatcher {
+    system: System,
+    is_held: Arc<AtomicBool>,
+    seen: Mutex<Vec<Seen>>,
+}
+
+impl Router for FarWatcher {
+    fn route(&self, _: NodeId, signal: RemoteSignal) -> Result<(), NoConnection> {
+        let (holder, is_held) = (self.system.whereis("listener"), self.is_held.load(Ordering::SeqCst));
+        self.seen.lock().unwrap().push((signal, holder, is_held, self.system.process_count()));
+        Ok(())
+    }
+}
+
+/// Fails if a restarted listener could find its own name, port or file still taken.
 #[tokio::test(start_paused = true)]
-async fn tasks_are_gone_before_anybody_hears_of_the_end() {
+async fn what_an_actor_held_is_free_before_anybody_hears_of_its_end() {
     let system = system(1);
     let a = probe(&system).await;
-    let alive = Arc::new(AtomicBool::new(true));
-    let held = Alive(Arc::clone(&alive));
+    let pid = a.addr.pid();
+    system.register("listener", pid).unwrap();
+    let is_held = Arc::new(AtomicBool::new(true));
+    let held = Alive(Arc::clone(&is_held));
     a.run(move |ctx| {
         ctx.spawn_task(async move {
             let _held = held;
@@ -179,12 +202,17 @@ async fn tasks_are_gone_before_anybody_hears_of_the_end() {
         });
     })
     .await;
+    let far = Arc::new(FarWatcher { system: system.clone(), is_held: Arc::clone(&is_held), seen: Mutex::default() });
+    system.install_router(Arc::clone(&far) as Arc<dyn Router>);
+    let from = Pid { node: NodeId(2), incarnation: Incarnation(1), serial: 1 };
+    let monitor = Ref { node: NodeId(2), incarnation: Incarnation(1), serial: 1 };
+    system.deliver(NodeId(2), RemoteSignal::Monitor { from, to: pid, monitor });
     settle().await;
-    assert!(alive.load(Ordering::SeqCst));
-    let ended = system.wait(a.addr.pid());
-    system.exit(a.addr.pid(), ExitReason::Kill);
-    ended.await;
-    assert!(!alive.load(Ordering::SeqCst), "a restarted listener would find its port taken");
+    assert!(is_held.load(Ordering::SeqCst));
+    system.exit(pid, ExitReason::Kill);
+    settle().await;
+    let down = RemoteSignal::Down { from: pid, to: from, monitor, reason: ExitReason::Killed };
+    assert_eq!(*far.seen.lock().unwrap(), [(down, None, false, 0)]);
 }
 
 #[tokio::test(start_paused = true)]

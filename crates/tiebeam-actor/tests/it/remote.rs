@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tiebeam_actor::{
-    Actor, CallError, Ctx, Deferred, ExitReason, Handler, Info, NoConnection, Pid, RemoteSignal, ReplyTo, Router,
-    System, Table,
+    Actor, CallError, Config, Ctx, Deferred, ExitReason, Handler, Info, NoConnection, Pid, RemoteSignal, ReplyTo,
+    Router, System, Table,
 };
 use tiebeam_wire::{Incarnation, NodeId, codec};
 
@@ -281,6 +281,21 @@ async fn late_reply_of_another_node_is_dropped() {
     assert_eq!(addr.call(Add(1)).timeout(Duration::from_secs(1)).await, Err(CallError::Timeout));
     pair.back.release();
     assert_eq!(addr.call(Add(1)).await, Ok(2));
+}
+
+/// Fails if a call that was given up is remembered: the node would run out of calls.
+#[tokio::test(start_paused = true)]
+async fn calls_given_up_make_room() {
+    let near = System::with_config(NodeId(1), Incarnation(1), Config { remote_calls_max: 1, ..Config::default() });
+    let far = system(2);
+    let (_there, _back) = (Way::new(&near, &far), Way::new(&far, &near));
+    let addr = near.addr::<Counter>(far.spawn::<Counter>(()).await.unwrap().pid());
+    let (given_up, refused) = futures::join!(addr.call(AwaitSum).into_future(), async {
+        settle().await;
+        addr.call(Add(1)).await
+    });
+    assert_eq!((given_up, refused), (Err(CallError::Timeout), Err(CallError::Overloaded)));
+    assert_eq!(addr.call(Add(1)).await, Ok(1));
 }
 
 #[tokio::test(start_paused = true)]
