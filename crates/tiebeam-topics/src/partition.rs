@@ -31,7 +31,7 @@ mod producers;
 mod snapshot;
 
 use bytes::Bytes;
-use tiebeam_log::{RestoreError, StateMachine};
+use tiebeam_log::{GroupConfig, RestoreError, Snapshots, StateMachine};
 use tiebeam_wire::codec::DecodeError;
 
 pub use self::command::{
@@ -60,6 +60,12 @@ pub struct Partition {
 }
 
 impl Partition {
+    /// How the group of a partition is kept: without snapshots. Each would let old entries go, and they are the records.
+    #[must_use]
+    pub fn group_config() -> GroupConfig {
+        GroupConfig { snapshots: Snapshots::Never, ..GroupConfig::default() }
+    }
+
     /// The offset that the next record will get.
     #[must_use]
     pub const fn end(&self) -> Offset {
