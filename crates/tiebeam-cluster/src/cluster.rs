@@ -239,6 +239,12 @@ impl Cluster {
         self.node.me.address
     }
 
+    /// How many connections there are, those in their handshakes and those of admins included.
+    #[must_use]
+    pub fn connection_count(&self) -> usize {
+        self.node.endpoint.connection_count()
+    }
+
     /// Leaves: closes all connections and the endpoint, tells all ends, and waits until peers were told, at most for
     /// 1 s. A second call returns at once.
     pub async fn shutdown(&self) {

@@ -30,15 +30,15 @@ use crate::node::Node;
 pub(crate) const LANE: Lane = Lane { service: Service::GOSSIP, index: 0 };
 /// Messages of all peers that may wait for the gossip task; more are dropped and come again.
 pub(crate) const MESSAGES_MAX: usize = 1024;
+/// Messages with the addresses of their senders.
+pub(crate) type Inbox = mpsc::Receiver<(SocketAddr, Bytes)>;
+
 /// How long a dead start is remembered, and for half as long gossiped. Short, since every start of a node that keeps
 /// falling over is an entry of its own, and chitchat's digest must never outgrow a datagram, which it doesn't check.
 const DEAD_GRACE: Duration = Duration::from_secs(120);
 
 /// Starts to gossip. Seeds are not chitchat's business: it gossips with whoever is connected.
-pub(crate) async fn start(
-    node: &Arc<Node>,
-    inbound: mpsc::Receiver<(SocketAddr, Bytes)>,
-) -> anyhow::Result<ChitchatHandle> {
+pub(crate) async fn start(node: &Arc<Node>, inbound: Inbox) -> anyhow::Result<ChitchatHandle> {
     let (me, interval) = (&node.me, node.config.gossip_interval);
     let config = ChitchatConfig {
         chitchat_id: ChitchatId::new(me.node.0.to_string(), me.incarnation.0, me.address),
@@ -105,7 +105,7 @@ fn node_of(id: &ChitchatId) -> Option<NodeId> {
 /// chitchat's way to the lanes.
 struct LaneTransport {
     node: Weak<Node>,
-    inbound: Arc<Mutex<Option<mpsc::Receiver<(SocketAddr, Bytes)>>>>,
+    inbound: Arc<Mutex<Option<Inbox>>>,
 }
 
 #[async_trait]
@@ -119,7 +119,7 @@ impl Transport for LaneTransport {
 
 struct LaneSocket {
     node: Weak<Node>,
-    inbound: mpsc::Receiver<(SocketAddr, Bytes)>,
+    inbound: Inbox,
 }
 
 #[async_trait]

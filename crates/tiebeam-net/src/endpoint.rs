@@ -132,6 +132,12 @@ impl Endpoint {
         self.quinn.local_addr()
     }
 
+    /// How many connections there are, those in their handshakes included.
+    #[must_use]
+    pub fn connection_count(&self) -> usize {
+        self.quinn.open_connections()
+    }
+
     /// Closes all connections with [`Reason::Shutdown`] and takes no more.
     pub fn close(&self) {
         self.quinn.close(Reason::Shutdown.code(), b"");
@@ -189,4 +195,57 @@ async fn finish(
         refusal.log(me.identity.node, address);
     }
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use tiebeam_wire::{Incarnation, Role};
+
+    use super::*;
+    use crate::ca::Authority;
+    use crate::{Cookie, Credentials};
+
+    fn endpoint(authority: &Authority, node: u64, disguise: impl FnOnce(&mut Hello)) -> Endpoint {
+        let identity = Identity {
+            node: NodeId(node),
+            name: format!("node-{node}"),
+            role: Role::Edge,
+            cluster: authority.cluster().to_owned(),
+        };
+        let issued = authority.issue(identity).unwrap();
+        let credentials =
+            Credentials::from_pem(authority.pem().as_bytes(), issued.certificate.as_bytes(), issued.key.as_bytes());
+        let cookie = Cookie::new("a secret of the tests").unwrap();
+        let listen = "127.0.0.1:0".parse().unwrap();
+        Endpoint::bind_as(Config::new(listen, Incarnation(1), credentials.unwrap(), cookie), disguise).unwrap()
+    }
+
+    /// A node with a good certificate that says it is another one is refused, and told why, whichever side dials.
+    async fn liar_is_refused(disguise: impl Fn(&mut Hello), reason: Reason) {
+        let authority = Authority::ephemeral("skies").unwrap();
+        let (honest, liar) = (endpoint(&authority, 1, |_| {}), endpoint(&authority, 2, disguise));
+        for (dialler, acceptor) in [(&liar, &honest), (&honest, &liar)] {
+            let settle = async |candidate: Result<Candidate, Refusal>| candidate?.settle().await.map(drop);
+            let dial = async { settle(dialler.dial(acceptor.address(), None).await).await };
+            let accept = async { settle(acceptor.accept().await.unwrap().authenticate().await).await };
+            let (dialled, accepted) = tokio::join!(dial, accept);
+            let (dialled, accepted) = (dialled.unwrap_err(), accepted.unwrap_err());
+            assert_eq!((dialled.reason, accepted.reason), (reason, reason), "{dialled} / {accepted}");
+        }
+    }
+
+    #[tokio::test]
+    async fn claim_that_the_certificate_does_not_cover_is_refused_on_both_sides() {
+        liar_is_refused(|hello| hello.node = NodeId(3), Reason::NodeIdMismatch).await;
+        liar_is_refused(|hello| hello.role = Role::Core, Reason::RoleForbids).await;
+        liar_is_refused(|hello| hello.cluster = "seas".into(), Reason::WrongCluster).await;
+    }
+
+    #[tokio::test]
+    async fn address_that_nobody_can_dial_is_not_advertised() {
+        let authority = Authority::ephemeral("skies").unwrap();
+        let mut config = endpoint(&authority, 1, |_| {}).me.config.clone();
+        config.listen = "0.0.0.0:0".parse().unwrap();
+        assert!(matches!(Endpoint::bind(config), Err(BindError::Advertise(_))));
+    }
 }

@@ -150,13 +150,14 @@ impl tiebeam_net::Handler for Inbound {
 impl Inbound {
     fn signal(&self, frame: &[u8]) {
         match codec::decode::<RemoteSignal>(router::SIGNAL_VERSION, frame) {
-            // A signal in the name of another start could outlive the end of that start, which was told already.
-            Ok(signal) if signal.pair().0.incarnation == self.identity.incarnation => {
+            // A later start answers in the name of an earlier one that its processes are gone; no start can speak for a
+            // later one.
+            Ok(signal) if signal.pair().0.incarnation <= self.identity.incarnation => {
                 self.node.system.deliver(self.identity.node, signal);
             }
             Ok(signal) => {
                 let sender = signal.pair().0;
-                tracing::warn!(peer = %self.identity.node, %sender, "signal of another start dropped");
+                tracing::warn!(peer = %self.identity.node, %sender, "signal of a start to come dropped");
             }
             // A hole in the order would be worse than no connection.
             Err(error) => {

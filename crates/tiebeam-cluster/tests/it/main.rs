@@ -1,0 +1,7 @@
+//! Whole nodes on loopback, each with a runtime of its own, so that one can be killed without a word.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on should stop there")]
+
+mod actors;
+mod host;
+mod membership;
+mod requests;

@@ -1,0 +1,184 @@
+//! Who is there.
+
+use std::time::Duration;
+
+use tiebeam_cluster::{Member, StartError};
+use tiebeam_wire::{Incarnation, NodeId, Role};
+
+use crate::host::{Host, all_joined, config, is_quiet, next, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_joins_by_a_seed_and_both_sides_know_it() {
+    let one = Host::core(1, &[]).await;
+    let two = Host::start(config(2, Role::Edge, &[one.address()])).await.unwrap();
+    assert_eq!(next(&mut one.cluster.subscribe()).await, "up n2 i1");
+    assert_eq!(next(&mut two.cluster.subscribe()).await, "up n1 i1");
+    let members = one.cluster.members();
+    let expected = Member {
+        node: NodeId(2),
+        name: "node-2".into(),
+        role: Role::Edge,
+        address: two.address(),
+        incarnation: Incarnation(1),
+        live: true,
+    };
+    assert_eq!(members[1], expected);
+    assert_eq!((members.len(), members[0].node, members[0].live), (2, NodeId(1), true));
+    assert_eq!(two.cluster.address_of(NodeId(1)), Some(one.address()));
+    assert_eq!(two.cluster.address_of(NodeId(9)), None);
+}
+
+/// Two and three know only one; that they find each other is gossip's doing.
+#[tokio::test(flavor = "multi_thread")]
+async fn three_nodes_find_each_other_from_one_seed() {
+    let one = Host::core(1, &[]).await;
+    let (two, three) = (Host::core(2, &[one.address()]).await, Host::core(3, &[one.address()]).await);
+    all_joined(&[&one, &two, &three]).await;
+    let answer = two.cluster.address_of(NodeId(3));
+    assert_eq!(answer, Some(three.address()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_dial_each_other_at_once_keep_one_connection() {
+    for round in 0..10 {
+        // Ports are taken and given back, so that each can be told the other's before either runs.
+        let free = || std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (a, b) = (free(), free());
+        let (a, b) = (a.local_addr().unwrap(), b.local_addr().unwrap());
+        let (mut one, mut two) = (config(1, Role::Core, &[b]), config(2, Role::Core, &[a]));
+        (one.net.listen, two.net.listen) = (a, b);
+        one.peers = vec![(NodeId(1), a), (NodeId(2), b)];
+        two.peers.clone_from(&one.peers);
+        let (one, two) = tokio::join!(Host::start(one), Host::start(two));
+        let (Ok(one), Ok(two)) = (one, two) else { continue };
+        let (mut ones, mut twos) = (one.cluster.subscribe(), two.cluster.subscribe());
+        assert_eq!((next(&mut ones).await, next(&mut twos).await), ("up n2 i1".into(), "up n1 i1".into()));
+        until("the second connection to go", || {
+            one.cluster.connection_count() == 1 && two.cluster.connection_count() == 1
+        })
+        .await;
+        assert!(is_quiet(&mut ones) && is_quiet(&mut twos), "round {round}: a connection in use was given up");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_node_is_down_after_the_idle_timeout() {
+    let one = Host::core(1, &[]).await;
+    let two = Host::core(2, &[one.address()]).await;
+    let mut events = one.cluster.subscribe();
+    assert_eq!(next(&mut events).await, "up n2 i1");
+    drop(two);
+    assert_eq!(next(&mut events).await, "down n2 i1");
+    let members = one.cluster.members();
+    assert_eq!((members.len(), members[1].live), (2, false), "known, but not live");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restarted_node_is_down_then_up() {
+    let one = Host::core(1, &[]).await;
+    let two = Host::core(2, &[one.address()]).await;
+    let mut events = one.cluster.subscribe();
+    assert_eq!(next(&mut events).await, "up n2 i1");
+    let mut again = config(2, Role::Core, &[one.address()]);
+    again.net.incarnation = Incarnation(2);
+    let two = two.restart(again).await;
+    assert_eq!(next(&mut events).await, "down n2 i1");
+    assert_eq!(next(&mut events).await, "up n2 i2");
+    all_joined(&[&one, &two]).await;
+    assert!(is_quiet(&mut events));
+}
+
+/// Nobody tells one that two was killed, and two doesn't dial: the reset with which two's new start answers packets of a
+/// connection it never had is what tells. Without a reset key that outlives the process this waits for the idle timeout.
+#[tokio::test(flavor = "multi_thread")]
+async fn restart_is_noticed_long_before_the_idle_timeout() {
+    let mut patient = config(2, Role::Core, &[]);
+    patient.net.idle_timeout = Duration::from_secs(600);
+    let two = Host::start(patient.clone()).await.unwrap();
+    let mut one = config(1, Role::Core, &[two.address()]);
+    one.net.idle_timeout = Duration::from_secs(600);
+    let one = Host::start(one).await.unwrap();
+    let mut events = one.cluster.subscribe();
+    assert_eq!(next(&mut events).await, "up n2 i1");
+    patient.net.incarnation = Incarnation(2);
+    let _two = two.restart(patient).await;
+    assert_eq!(next(&mut events).await, "down n2 i1");
+    assert_eq!(next(&mut events).await, "up n2 i2");
+}
+
+/// The seed comes back and knows nobody: that the others are found again is the others' dialling.
+#[tokio::test(flavor = "multi_thread")]
+async fn seed_that_restarts_is_found_again() {
+    let one = Host::core(1, &[]).await;
+    let (two, three) = (Host::core(2, &[one.address()]).await, Host::core(3, &[one.address()]).await);
+    all_joined(&[&one, &two, &three]).await;
+    let mut again = config(1, Role::Core, &[]);
+    again.net.incarnation = Incarnation(2);
+    let one = one.restart(again).await;
+    until("the new start to be known", || {
+        two.cluster.members()[0].incarnation == Incarnation(2) && three.cluster.members()[0].live
+    })
+    .await;
+    all_joined(&[&one, &two, &three]).await;
+}
+
+/// A start that is over must not come back: its pids name the dead.
+#[tokio::test(flavor = "multi_thread")]
+async fn earlier_start_of_a_node_stays_out() {
+    let one = Host::core(1, &[]).await;
+    let mut later = config(2, Role::Core, &[one.address()]);
+    later.net.incarnation = Incarnation(7);
+    let two = Host::start(later).await.unwrap();
+    let mut events = one.cluster.subscribe();
+    assert_eq!(next(&mut events).await, "up n2 i7");
+    drop(two);
+    assert_eq!(next(&mut events).await, "down n2 i7");
+    let stale = Host::core(2, &[one.address()]).await;
+    tiebeam_world::sleep(Duration::from_millis(500)).await;
+    assert!(is_quiet(&mut events));
+    assert_eq!(stale.cluster.members().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_that_leaves_is_down_at_once() {
+    let one = Host::core(1, &[]).await;
+    let mut config = config(2, Role::Core, &[one.address()]);
+    // Beyond the test's patience: only the farewell can tell.
+    config.net.idle_timeout = Duration::from_secs(600);
+    let two = Host::start(config).await.unwrap();
+    let (mut ones, mut twos) = (one.cluster.subscribe(), two.cluster.subscribe());
+    assert_eq!((next(&mut ones).await, next(&mut twos).await), ("up n2 i1".into(), "up n1 i1".into()));
+    let leaving = two.cluster.clone();
+    two.run(async move { leaving.shutdown().await }).await;
+    assert_eq!(next(&mut ones).await, "down n2 i1");
+    assert_eq!((next(&mut twos).await, next(&mut twos).await), ("down n1 i1".into(), "end".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn member_beyond_the_limit_stays_out() {
+    let mut small = config(1, Role::Core, &[]);
+    small.members_max = 2;
+    let one = Host::start(small).await.unwrap();
+    let two = Host::core(2, &[one.address()]).await;
+    all_joined(&[&one, &two]).await;
+    let three = Host::core(3, &[one.address()]).await;
+    tiebeam_world::sleep(Duration::from_millis(500)).await;
+    assert_eq!(one.cluster.members().iter().filter(|member| member.live).count(), 2);
+    assert!(!three.cluster.members()[0].live || three.cluster.members().len() == 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn port_in_use_is_a_clear_error() {
+    let one = Host::core(1, &[]).await;
+    let mut same = config(2, Role::Core, &[]);
+    same.net.listen = one.address();
+    let error = Host::start(same).await.err().unwrap();
+    assert!(matches!(error, StartError::Listen(_)), "{error}");
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert_eq!(source, format!("udp address {} can't be bound", one.address()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn admin_is_no_member() {
+    assert!(matches!(Host::start(config(9, Role::Admin, &[])).await.err(), Some(StartError::Role(Role::Admin))));
+}
