@@ -190,7 +190,8 @@ impl Cluster {
     #[must_use]
     pub fn members(&self) -> Vec<Member> {
         let view = self.node.view();
-        let mut members = view.known.clone();
+        let mut members: BTreeMap<NodeId, Member> =
+            view.known.iter().map(|(node, known)| (*node, known.member.clone())).collect();
         members.extend(view.live.iter().map(|(node, live)| (*node, live.member.clone())));
         members.insert(self.node.me.node, self.node.me.clone());
         members.into_values().collect()
@@ -204,7 +205,7 @@ impl Cluster {
         }
         let view = self.node.view();
         let live = view.live.get(&node).map(|live| live.member.address);
-        let known = live.or_else(|| view.known.get(&node).map(|member| member.address));
+        let known = live.or_else(|| view.known.get(&node).map(|known| known.member.address));
         let configured = || self.node.config.peers.iter().find(|(peer, _)| *peer == node).map(|(_, address)| *address);
         known.or_else(configured)
     }

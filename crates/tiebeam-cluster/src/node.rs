@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use bytes::Bytes;
 use tiebeam_actor::System;
 use tiebeam_net::{Endpoint, Service};
-use tiebeam_wire::{Incarnation, NodeId};
+use tiebeam_wire::{Incarnation, Instant, NodeId};
 use tiebeam_world::TaskGuard;
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -25,11 +25,20 @@ pub(crate) struct Version {
     pub(crate) stopped: bool,
 }
 
+/// A member that was heard of.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) member: Member,
+    /// When there was news of it.
+    heard: Instant,
+}
+
 /// Who is where.
 #[derive(Debug)]
 pub(crate) struct View {
-    /// Everybody who was ever connected or is told by gossip, this node excluded.
-    pub(crate) known: BTreeMap<NodeId, Member>,
+    /// Everybody who was connected or told by gossip, this node excluded. At the limit of members the one that is not
+    /// connected and was not heard of for longest makes room.
+    pub(crate) known: BTreeMap<NodeId, Known>,
     /// Everybody who is connected.
     pub(crate) live: BTreeMap<NodeId, Live>,
     pub(crate) dialler: Dialler,
@@ -80,15 +89,16 @@ impl Node {
     /// Notes what gossip or a handshake tells of a member; says whether it is news: an unknown node or a later start.
     pub(crate) fn learn(&self, member: Member) -> bool {
         let mut view = self.view();
-        let (address, node) = (member.address, member.node);
-        let news = match view.known.get(&node) {
-            Some(known) if known.incarnation > member.incarnation => return false,
-            Some(known) => known.incarnation < member.incarnation,
-            None if view.known.len() + 1 >= self.config.members_max => return false,
-            None => true,
-        };
-        view.known.insert(node, member);
-        let now = tiebeam_world::now();
+        let (address, node, now) = (member.address, member.node, tiebeam_world::now());
+        let latest = view.known.get(&node).map(|known| known.member.incarnation);
+        if latest.is_some_and(|latest| latest > member.incarnation) {
+            return false;
+        }
+        if latest.is_none() && view.known.len() + 1 >= self.config.members_max && !view.forget_one() {
+            return false;
+        }
+        let news = latest.is_none_or(|latest| latest < member.incarnation);
+        view.known.insert(node, Known { member, heard: now });
         view.dialler.know(now, address, Some(node));
         if news {
             view.dialler.hurry(now, address);
@@ -102,7 +112,16 @@ impl Node {
 
     /// The latest start of `node` that was heard of.
     pub(crate) fn incarnation_of(&self, node: NodeId) -> Option<Incarnation> {
-        self.view().known.get(&node).map(|member| member.incarnation)
+        self.view().known.get(&node).map(|known| known.member.incarnation)
+    }
+}
+
+impl View {
+    /// Makes room for one member; says whether it could.
+    fn forget_one(&mut self) -> bool {
+        let absent = self.known.iter().filter(|(node, _)| !self.live.contains_key(node));
+        let oldest = absent.min_by_key(|(_, known)| known.heard).map(|(node, _)| *node);
+        oldest.is_some_and(|node| self.known.remove(&node).is_some())
     }
 }
 

@@ -167,6 +167,23 @@ async fn member_beyond_the_limit_stays_out() {
     assert!(!three.cluster.members()[0].live || three.cluster.members().len() == 1);
 }
 
+/// Edges come and go under ever new numbers; the ones that are gone must not keep out those that come.
+#[tokio::test(flavor = "multi_thread")]
+async fn member_that_is_gone_makes_room_for_another() {
+    let mut small = config(1, Role::Core, &[]);
+    small.members_max = 2;
+    let one = Host::start(small).await.unwrap();
+    let mut events = one.cluster.subscribe();
+    for node in 2..5 {
+        let edge = Host::start(config(node, Role::Edge, &[one.address()])).await.unwrap();
+        assert_eq!(next(&mut events).await, format!("up n{node} i1"));
+        assert_eq!(one.cluster.members().len(), 2, "the former one was forgotten");
+        let leaving = edge.cluster.clone();
+        edge.run(async move { leaving.shutdown().await }).await;
+        assert_eq!(next(&mut events).await, format!("down n{node} i1"));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn port_in_use_is_a_clear_error() {
     let one = Host::core(1, &[]).await;
