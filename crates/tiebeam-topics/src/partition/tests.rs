@@ -197,11 +197,16 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Every opening of a producer with its nonce.
+type Openings = Vec<(u64, Opened)>;
+
+/// Every batch of a producer that was kept: sequence, records, offset.
+type Batches = Vec<(u64, u32, u64)>;
+
 /// The same rules, told as lists that are searched from the beginning.
 #[derive(Default)]
 struct Model {
-    /// Each producer: every opening with its nonce, and every batch that was kept as (sequence, records, offset).
-    producers: BTreeMap<u8, (Vec<(u64, Opened)>, Vec<(u64, u32, u64)>)>,
+    producers: BTreeMap<u8, (Openings, Batches)>,
     ids: i64,
     end: u64,
     consumers: BTreeMap<u8, (u64, u64, u8)>,

@@ -71,7 +71,7 @@ impl Transport for Seat {
         let reachable = to == self.node || !(state.away.contains(&self.node) || state.away.contains(&to));
         let handler = state.handlers.get(&(to, channel as u8)).filter(|_| reachable).cloned();
         state.requests += u64::from(channel == Channel::Group);
-        let lost = channel == Channel::Group && state.lose_every.is_some_and(|nth| state.requests % nth == 0);
+        let lost = channel == Channel::Group && state.lose_every.is_some_and(|nth| state.requests.is_multiple_of(nth));
         let asker = Asker { node: self.node, role: self.role };
         async move {
             let handler = handler.ok_or(TransportError::Unreachable(to))?;

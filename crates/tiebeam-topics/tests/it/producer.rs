@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use futures::FutureExt;
 use tiebeam_topics::batch::{PushError, Record};
 use tiebeam_topics::partition_of;
@@ -128,6 +130,29 @@ async fn bytes_that_wait_are_limited_as_well() {
     assert_eq!(producer.send(large()).now_or_never(), Some(Ok(())));
     assert_eq!(producer.send(large()).now_or_never(), Some(Ok(())));
     assert_eq!(producer.send(large()).now_or_never(), None);
+}
+
+/// Two records in one batch that gets no answer: would fail if they gave back their room before they are acknowledged.
+#[tokio::test]
+async fn bytes_in_flight_count_as_waiting() {
+    let cluster = Cluster::start(1, 1).await;
+    let attempt_timeout = Duration::from_millis(1);
+    let config = ProducerConfig { buffer_bytes_max: 10_000, batch_bytes_max: 9_000, attempt_timeout, ..small() };
+    let producer = cluster.producer("p", config).await;
+    patiently(producer.appended(0)).await.unwrap();
+    let before = producer.counters().retries;
+    cluster.mesh.cut_off(ALONE);
+    let large = || Record { value: Some(vec![7; 4_000].into()), ..Record::default() };
+    assert_eq!(producer.send(large()).now_or_never(), Some(Ok(())));
+    assert_eq!(producer.send(large()).now_or_never(), Some(Ok(())));
+    while producer.counters().retries == before {
+        tiebeam_world::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(producer.send(large()).now_or_never(), None);
+    cluster.mesh.heal(ALONE);
+    patiently(producer.send(large())).await.unwrap();
+    patiently(producer.flush()).await.unwrap();
+    assert_eq!(producer.counters().records, 3);
 }
 
 #[tokio::test]
