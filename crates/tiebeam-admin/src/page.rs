@@ -93,6 +93,7 @@ fn workflows(view: &ClusterView) -> Markup {
         ("running", w.running),
         ("completed", w.completed),
         ("compensated", w.compensated),
+        ("failed", w.failed),
         ("stuck", w.stuck),
         ("retries", w.retries),
     ];

@@ -45,7 +45,7 @@ pub struct PartitionStatus {
     pub partition: u32,
     /// The offset that the next record will get.
     pub end_offset: u64,
-    /// Records that a producer sent again and that were not stored again.
+    /// Batches that a producer sent again and that were not stored again.
     pub duplicates: u64,
     /// Its consumers, in order of name.
     pub consumers: Vec<ConsumerStatus>,
@@ -62,6 +62,8 @@ pub struct WorkflowCounts {
     pub completed: u64,
     /// Failed, with every compensation done.
     pub compensated: u64,
+    /// Failed, with nothing to undo.
+    pub failed: u64,
     /// Stopped by a fault of their code; need a person.
     pub stuck: u64,
     /// Attempts of steps that failed and were tried again.
@@ -79,6 +81,7 @@ impl WorkflowCounts {
             running: self.running + other.running,
             completed: self.completed + other.completed,
             compensated: self.compensated + other.compensated,
+            failed: self.failed + other.failed,
             stuck: self.stuck + other.stuck,
             retries: self.retries + other.retries,
             duplicates: self.duplicates + other.duplicates,

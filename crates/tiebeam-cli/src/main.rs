@@ -1,6 +1,198 @@
-//! The `tiebeam` command.
+//! The `tiebeam` command: run a node, start a local cluster, make certificates, see it all work.
 
-#[allow(dead_code, unused_imports, reason = "a row is read whole, and the demo needs only some of its columns")]
+mod app;
+mod demo;
 mod flights;
+mod local;
 
-fn main() {}
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use tiebeam_node::ca::Authority;
+use tiebeam_node::wire::{NodeId, Role};
+use tiebeam_node::{Config, Identity, Node};
+
+use self::local::{LocalCluster, Ports};
+
+/// Exit status of a command that did what it was told, but found something wrong.
+const FAILED: u8 = 1;
+
+/// A clustered runtime with the semantics of Erlang/OTP: one binary, no database beside it.
+#[derive(Debug, Parser)]
+#[command(name = "tiebeam", version, after_help = "Example: tiebeam dev --cores 3 --edges 2")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a node in the foreground.
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Start a local cluster as child processes, until Ctrl-C; its data stays.
+    #[command(after_help = "Example: tiebeam dev --cores 3 --edges 2 --dir .tiebeam/dev")]
+    Dev {
+        /// Nodes that vote.
+        #[arg(long, default_value_t = 3)]
+        cores: usize,
+        /// Nodes that host services.
+        #[arg(long, default_value_t = 2)]
+        edges: usize,
+        /// Where the nodes keep their data.
+        #[arg(long, default_value = ".tiebeam/dev")]
+        dir: PathBuf,
+    },
+    /// Stream 336,776 real flights through five nodes, kill some on the way, and check every figure.
+    #[command(after_help = "Example: CHAOS_SEED=7 DEMO_EXIT=1 tiebeam demo")]
+    Demo(demo::Args),
+    /// Make certificates.
+    #[command(subcommand)]
+    Ca(CaCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum NodeCommand {
+    /// Run one node until SIGTERM or Ctrl-C.
+    #[command(after_help = "Example: tiebeam node run --config configs/core-1.toml")]
+    Run {
+        /// The node's configuration. Without one: a single node on loopback, with its data in .tiebeam/single.
+        #[arg(long)]
+        config: Option<PathBuf>,
+        /// Stop when standard input ends: for nodes that must not outlive their parent.
+        #[arg(long, hide = true)]
+        exit_with_stdin: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum CaCommand {
+    /// Make a certificate authority for a new cluster.
+    #[command(after_help = "Example: tiebeam ca init --dir ca --cluster prod")]
+    Init {
+        /// Where the authority's certificate and key go.
+        #[arg(long, default_value = "ca")]
+        dir: PathBuf,
+        /// The cluster's name, at most 16 lower-case letters, digits or hyphens.
+        #[arg(long)]
+        cluster: String,
+    },
+    /// Issue a node's certificate.
+    #[command(after_help = "Example: tiebeam ca issue --role core --name core-1 --id 1 --cluster prod")]
+    Issue {
+        /// Where the authority is.
+        #[arg(long, default_value = "ca")]
+        dir: PathBuf,
+        /// What the bearer may do: core, edge or admin.
+        #[arg(long)]
+        role: Role,
+        /// The node's name, at most 16 lower-case letters, digits or hyphens.
+        #[arg(long)]
+        name: String,
+        /// The node's id, from 1; never given to another node. Administrators have 0.
+        #[arg(long, default_value_t = 0)]
+        id: u64,
+        /// The cluster's name.
+        #[arg(long)]
+        cluster: String,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            fail(&error);
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "errors of commands belong on standard error")]
+fn fail(error: &anyhow::Error) {
+    eprintln!("error: {error:#}");
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Node(NodeCommand::Run { config, exit_with_stdin }) => node(config, exit_with_stdin)?,
+        Command::Dev { cores, edges, dir } => dev(cores, edges, &dir)?,
+        Command::Demo(args) => {
+            let exact = demo::run(&args)?;
+            return Ok(if exact { ExitCode::SUCCESS } else { ExitCode::from(FAILED) });
+        }
+        Command::Ca(CaCommand::Init { dir, cluster }) => drop(Authority::create(&dir, &cluster)?),
+        Command::Ca(CaCommand::Issue { dir, role, name, id, cluster }) => {
+            let authority = Authority::load(&dir)?;
+            drop(authority.issue(Identity { node: NodeId(id), name, role, cluster })?.write(&dir)?);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn node(config: Option<PathBuf>, exit_with_stdin: bool) -> Result<()> {
+    let config = match config {
+        Some(path) => Config::load(&path, std::env::vars())?,
+        None => {
+            let single = LocalCluster::lay_out(".tiebeam/single".as_ref(), 1, 0, Ports::Default, |_| String::new())?;
+            Config::load(&single.config_of(0), std::env::vars())?
+        }
+    };
+    tiebeam_node::telemetry::install();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(async {
+        let node = Node::start(config, app::registry()).await?;
+        stop_signal(exit_with_stdin).await;
+        node.stop().await;
+        anyhow::Ok(())
+    });
+    // Whatever still blocks must not keep a stopped node alive.
+    runtime.shutdown_background();
+    result
+}
+
+/// Waits for SIGTERM, Ctrl-C, or the end of standard input if that is asked for.
+async fn stop_signal(exit_with_stdin: bool) {
+    let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(signal) => signal,
+        // Without a handler SIGTERM ends the process, which is what it asks for.
+        Err(_) => return std::future::pending().await,
+    };
+    let (ended, stdin) = tokio::sync::oneshot::channel::<()>();
+    if exit_with_stdin {
+        // A plain thread: a read of standard input can't be cancelled, and must not hold up the runtime's end.
+        std::thread::spawn(move || {
+            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+            let _ = ended.send(());
+        });
+    } else {
+        std::mem::forget(ended);
+    }
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("told to stop by SIGTERM"),
+        _ = tokio::signal::ctrl_c() => tracing::info!("told to stop by Ctrl-C"),
+        _ = stdin => tracing::info!("parent is gone"),
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the command's answer")]
+fn dev(cores: usize, edges: usize, dir: &std::path::Path) -> Result<()> {
+    let mut cluster = LocalCluster::lay_out(dir, cores, edges, Ports::Default, |_| String::new())?;
+    cluster.start_all()?;
+    for node in &cluster.nodes {
+        println!("{:8} {:5} http://{}/", node.name, node.role, node.http);
+    }
+    println!("trace lines: {}; Ctrl-C stops the nodes", cluster.logs().display());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        loop {
+            let look = tiebeam_node::world::timeout(std::time::Duration::from_secs(1), tokio::signal::ctrl_c());
+            match look.await {
+                Ok(signal) => return signal.context("Ctrl-C can't be waited for"),
+                Err(_) => cluster.check()?,
+            }
+        }
+    })
+}

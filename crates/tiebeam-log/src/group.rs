@@ -1,6 +1,6 @@
 //! One replica of one replicated log, and the handle to it.
 
-mod core;
+mod replica;
 mod serve;
 
 use std::fmt;
@@ -13,7 +13,7 @@ use openraft::EntryPayload;
 use openraft::ReadPolicy;
 use tiebeam_wire::{GroupId, NodeId};
 
-pub(crate) use self::core::{Core, Parts};
+pub(crate) use self::replica::{Core, Parts};
 pub(crate) use self::serve::GroupReply;
 use crate::StateMachine;
 

@@ -1,1 +1,40 @@
-//! Compose a configuration and one supervision tree into a running node.
+//! Composes a configuration and one supervision tree into a running node.
+//!
+//! ```text
+//! Node::start: check configuration and certificate ─▶ claim the directory ─▶ open storage ─▶ join the cluster
+//!     core: meta group ─▶ workflow groups ─▶ partitions as the catalogue names them
+//!     every node: HTTP ─▶ applications
+//! ```
+//!
+//! What can be refused is refused before anything runs: a node is never half started. Errors are typed and name the key,
+//! the file or the address that stands in the way.
+
+mod app;
+mod catalog;
+mod config;
+mod data_dir;
+mod error;
+mod handle;
+mod layout;
+mod node;
+mod services;
+mod status;
+pub mod telemetry;
+
+pub use app::{AppError, Application, BoxProcessor, ConsumerSpec};
+pub use catalog::{Catalog, CreateTopicError};
+pub use config::{ClusterSection, Config, ConfigError, ListenSection, NAME_BYTES_MAX, NodeSection, TlsSection};
+pub use data_dir::DataDirError;
+pub use error::StartError;
+pub use handle::{FindError, Handle};
+pub use node::Node;
+pub use services::{ServiceHost, Services};
+pub use status::api_counts;
+
+pub use tiebeam_actor as actor;
+pub use tiebeam_log as log;
+pub use tiebeam_net::{Identity, ca};
+pub use tiebeam_topics as topics;
+pub use tiebeam_wire as wire;
+pub use tiebeam_workflow as workflow;
+pub use tiebeam_world as world;

@@ -1,0 +1,122 @@
+use anyhow::{Context, Result};
+
+use super::watch::Watch;
+use crate::app;
+use crate::local::LocalCluster;
+
+/// Which kills a run sees.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum Chaos {
+    /// None.
+    None,
+    /// The leader of the metadata group, a core that leads partitions, and the edge with the inventory, in a drawn order.
+    OneByOne,
+    /// All five nodes at once, in mid-run.
+    AllAtOnce,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Victim {
+    MetaLeader,
+    PartitionLeader,
+    Inventory,
+    All,
+}
+
+/// A kill that is to come.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Kill {
+    /// How much of the work must be done before, from 0 to 1.
+    pub(crate) at: f64,
+    victim: Victim,
+    /// How long the victim stays away, in milliseconds.
+    away_ms: u64,
+    draw: u64,
+}
+
+impl Chaos {
+    /// Draws the kills from `seed`, in order of time.
+    pub(crate) fn plan(self, seed: u64) -> Vec<Kill> {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut kill = |victim, from: f64, to: f64| Kill {
+            at: rng.f64().mul_add(to - from, from),
+            victim,
+            away_ms: rng.u64(200..2_500),
+            draw: rng.u64(..),
+        };
+        match self {
+            Self::None => Vec::new(),
+            Self::AllAtOnce => vec![kill(Victim::All, 0.25, 0.75)],
+            Self::OneByOne => {
+                let windows = [(0.05, 0.25), (0.3, 0.55), (0.6, 0.85)];
+                let mut victims = [Victim::MetaLeader, Victim::PartitionLeader, Victim::Inventory];
+                fastrand::Rng::with_seed(!seed).shuffle(&mut victims);
+                windows.into_iter().zip(victims).map(|((from, to), victim)| kill(victim, from, to)).collect()
+            }
+        }
+    }
+}
+
+impl Kill {
+    /// Kills the victim, leaves it dead for its time, starts it again; returns the names of the killed.
+    pub(crate) fn strike(&self, cluster: &mut LocalCluster, watch: &Watch) -> Result<Vec<String>> {
+        if self.victim == Victim::All {
+            cluster.kill_all()?;
+            self.stay_away();
+            cluster.start_all()?;
+            return Ok(vec!["all five nodes".to_owned()]);
+        }
+        let view = watch.view().context("no node tells who leads")?;
+        let node = match self.victim {
+            Victim::MetaLeader => view.groups().iter().find(|g| g.name == "meta").and_then(|g| g.leader),
+            Victim::PartitionLeader => {
+                let groups = view.groups();
+                let prefix = format!("{}/", app::FLIGHTS_TOPIC);
+                let leaders: Vec<u64> =
+                    groups.iter().filter(|g| g.name.starts_with(&prefix)).filter_map(|g| g.leader).collect();
+                let at = usize::try_from(self.draw % leaders.len().max(1) as u64)?;
+                leaders.get(at).copied()
+            }
+            Victim::Inventory => view.members.iter().find(|m| m.name == app::INVENTORY_NODE).map(|m| m.id),
+            Victim::All => None,
+        };
+        let node = node.with_context(|| format!("no node is the {:?} right now", self.victim))?;
+        let i = cluster.position(tiebeam_node::wire::NodeId(node)).context("leader is no node of ours")?;
+        cluster.kill(i)?;
+        self.stay_away();
+        cluster.start(i)?;
+        let what = match self.victim {
+            Victim::MetaLeader => "leader of the metadata group",
+            Victim::PartitionLeader => "leader of partitions",
+            Victim::Inventory | Victim::All => "host of the inventory",
+        };
+        Ok(vec![format!("{} ({what})", cluster.nodes[i].name)])
+    }
+
+    fn stay_away(&self) {
+        #[expect(clippy::disallowed_methods, reason = "the demo's own loop is a plain thread, outside every runtime")]
+        std::thread::sleep(std::time::Duration::from_millis(self.away_ms));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn same_seed_draws_the_same_kills() {
+        assert_eq!(Chaos::OneByOne.plan(3), Chaos::OneByOne.plan(3));
+        assert_ne!(Chaos::OneByOne.plan(3), Chaos::OneByOne.plan(4));
+    }
+
+    #[test]
+    fn kills_come_in_order_and_strike_each_victim() {
+        for seed in 0..100 {
+            let plan = Chaos::OneByOne.plan(seed);
+            assert!(plan.is_sorted_by(|a, b| a.at < b.at), "{plan:?}");
+            for victim in [Victim::MetaLeader, Victim::PartitionLeader, Victim::Inventory] {
+                assert_eq!(plan.iter().filter(|k| k.victim == victim).count(), 1, "{plan:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The node's directory: whose it is, and how often that node has started on it.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tiebeam_wire::{Incarnation, NodeId};
+
+/// `node.toml` in the directory: written at the first start, renewed at each.
+#[derive(Debug, Deserialize, Serialize)]
+struct Owner {
+    id: u64,
+    cluster: String,
+    incarnation: u64,
+}
+
+/// Why a directory was refused; nothing in it was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataDirError {
+    /// The directory can't be made or written.
+    #[error("data directory {dir} can't be written")]
+    Unwritable {
+        /// The directory.
+        dir: PathBuf,
+        /// What the disk said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It holds another node's data.
+    #[error("data directory {dir} belongs to node {found_id} of cluster {found_cluster:?}, not to node {id} of cluster {cluster:?}")]
+    Foreign {
+        /// The directory.
+        dir: PathBuf,
+        /// Whose it is.
+        found_id: u64,
+        /// The owner's cluster.
+        found_cluster: String,
+        /// Who wanted it.
+        id: u64,
+        /// The cluster of who wanted it.
+        cluster: String,
+    },
+    /// It is not empty but says not whose it is.
+    #[error("data directory {dir} is not empty and has no node.toml: it is no node's directory")]
+    Unclaimed {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// Its `node.toml` can't be read.
+    #[error("{path} is not valid: {reason}")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// Claims `dir` for the node and counts one more start; returns the count.
+///
+/// # Errors
+/// [`DataDirError`]; a directory of somebody else's is left as it was.
+pub(crate) fn claim(dir: &Path, id: NodeId, cluster: &str) -> Result<Incarnation, DataDirError> {
+    let unwritable = |source| DataDirError::Unwritable { dir: dir.to_owned(), source };
+    fs::create_dir_all(dir).map_err(unwritable)?;
+    let path = dir.join("node.toml");
+    let mut owner = match fs::read_to_string(&path) {
+        Ok(text) => toml::from_str::<Owner>(&text)
+            .map_err(|e| DataDirError::Invalid { path: path.clone(), reason: e.message().to_owned() })?,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            // An empty `node.toml.new` may be left of a first start that was cut off.
+            let mut entries = fs::read_dir(dir).map_err(unwritable)?;
+            if entries.any(|e| e.is_ok_and(|e| e.file_name() != "node.toml.new")) {
+                return Err(DataDirError::Unclaimed { dir: dir.to_owned() });
+            }
+            Owner { id: id.0, cluster: cluster.to_owned(), incarnation: 0 }
+        }
+        Err(source) => return Err(unwritable(source)),
+    };
+    if owner.id != id.0 || owner.cluster != cluster {
+        return Err(DataDirError::Foreign {
+            dir: dir.to_owned(),
+            found_id: owner.id,
+            found_cluster: owner.cluster,
+            id: id.0,
+            cluster: cluster.to_owned(),
+        });
+    }
+    owner.incarnation += 1;
+    let text = toml::to_string(&owner).expect("three plain fields are valid TOML");
+    replace(dir, &path, text.as_bytes()).map_err(unwritable)?;
+    Ok(Incarnation(owner.incarnation))
+}
+
+/// Writes a new file beside the old one and renames it, so that a crash leaves one of the two, whole. The count must be
+/// on disk before anybody hears of it: a node that came back with a count it used before would be taken for its former
+/// self.
+fn replace(dir: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let new = dir.join("node.toml.new");
+    let mut file = fs::File::create(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    fs::File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_start_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let starts: Vec<u64> = (0..3).map(|_| claim(dir.path(), NodeId(1), "c").unwrap().0).collect();
+        assert_eq!(starts, [1, 2, 3]);
+    }
+
+    #[test]
+    fn directory_of_another_node_is_refused_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        claim(dir.path(), NodeId(1), "c").unwrap();
+        let before = fs::read(dir.path().join("node.toml")).unwrap();
+        for (id, cluster) in [(2, "c"), (1, "d")] {
+            let error = claim(dir.path(), NodeId(id), cluster).unwrap_err();
+            assert!(matches!(error, DataDirError::Foreign { found_id: 1, .. }), "{error}");
+        }
+        assert_eq!(fs::read(dir.path().join("node.toml")).unwrap(), before);
+    }
+
+    #[test]
+    fn directory_with_somebodys_files_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("thesis.txt"), "").unwrap();
+        assert!(matches!(claim(dir.path(), NodeId(1), "c"), Err(DataDirError::Unclaimed { .. })));
+    }
+}

@@ -1,0 +1,298 @@
+//! A node: everything below, composed and started in order, under one supervision tree.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tiebeam_actor::{ChildSpec, ExitReason, Supervisor, SupervisorSpec, System};
+use tiebeam_admin::Server;
+use tiebeam_cluster::Cluster;
+use tiebeam_kv::KvState;
+use tiebeam_log::{Group, GroupConfig, Groups};
+use tiebeam_net::{Cookie, Credentials};
+use tiebeam_resilience::Backoff;
+use tiebeam_storage::disk::RealDisk;
+use tiebeam_storage::{SnapshotStore, Wal};
+use tiebeam_topics::consumer::{ConsumerConfig, ConsumerHost, ConsumerHostArgs, TopicPartition};
+use tiebeam_topics::fetch::FetchServer;
+use tiebeam_topics::partition::Partition;
+use tiebeam_wire::{GroupId, NodeId, Role};
+use tiebeam_workflow::{Engine, EngineArgs, Registry};
+use tiebeam_world::TaskGuard;
+
+use crate::app::{Application, BoxProcessor, ConsumerSpec};
+use crate::catalog;
+use crate::config::Config;
+use crate::data_dir;
+use crate::error::StartError;
+use crate::handle::Handle;
+use crate::layout;
+use crate::status::{HostedPartition, Status};
+
+/// Restarts within the period after which the node's root gives up, and with it the node.
+const ROOT_RESTARTS: (u32, Duration) = (20, Duration::from_secs(10));
+
+/// Pauses between attempts to start an application, or to open a partition.
+const AGAIN: Backoff = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(5) };
+
+/// A running node. Stop it with [`Node::stop`]; dropping it leaves its tasks to the end of the runtime.
+pub struct Node {
+    handle: Handle,
+    groups: Option<Groups>,
+    _http: Server,
+    _tasks: Vec<TaskGuard>,
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").field("handle", &self.handle).finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// Starts a node as `config` says, with those of `apps` that it has a section for.
+    ///
+    /// Returns once the node listens and its own groups are open; applications start in the background and are started
+    /// again if they fail.
+    ///
+    /// # Errors
+    /// [`StartError`] names what stands in the way. Nothing is left running then.
+    pub async fn start(config: Config, apps: Vec<Arc<dyn Application>>) -> Result<Self, StartError> {
+        let unknown = config.apps.keys().find(|name| !apps.iter().any(|app| app.name() == *name));
+        if let Some(name) = unknown {
+            return Err(StartError::UnknownApplication(name.clone()));
+        }
+        let credentials = credentials(&config)?;
+        let incarnation = data_dir::claim(&config.node.dir, config.id(), &config.cluster.name)?;
+        // An edge keeps no groups, but its directory must not have two masters either.
+        let disk = Arc::new(RealDisk);
+        let (wal, recovered) = Wal::open(tiebeam_storage::Config::new(&config.node.dir), disk.clone())?;
+        tracing::info!(?recovered, "storage open");
+        let snapshots = SnapshotStore::open(&config.node.dir, disk)?;
+
+        let system = System::new(config.id(), incarnation);
+        let cluster = Cluster::start(cluster_config(&config, incarnation, credentials)?, system.clone()).await?;
+        let started = Self::compose(&config, apps, wal, snapshots, system, cluster.clone()).await;
+        if started.is_err() {
+            cluster.shutdown().await;
+        }
+        started
+    }
+
+    async fn compose(
+        config: &Config,
+        apps: Vec<Arc<dyn Application>>,
+        wal: Wal,
+        snapshots: SnapshotStore,
+        system: System,
+        cluster: Cluster,
+    ) -> Result<Self, StartError> {
+        let cores: Arc<[NodeId]> = config.cores().into_keys().collect();
+        let (restarts, period) = ROOT_RESTARTS;
+        let root = system.spawn::<Supervisor>(SupervisorSpec::one_for_one().intensity(restarts, period)).await;
+        let root = root.map_err(StartError::Root)?;
+        let handle = Handle::new(&config.node.name, Arc::clone(&cores), cluster.clone(), system.clone(), root.clone());
+        let apps: Vec<Arc<dyn Application>> =
+            apps.into_iter().filter(|app| config.apps.contains_key(app.name())).collect();
+        let status = Status::new(config, handle.clone(), apps.clone());
+
+        let mut tasks = vec![tiebeam_world::spawn("node.root", root_watch(system, root.pid())).into_guard()];
+        let mut groups = None;
+        if config.role() == Role::Core {
+            let (opened, watch) = open_groups(&handle, &cores, wal, snapshots, &status, &apps).await?;
+            groups = Some(opened);
+            tasks.push(tiebeam_world::spawn("node.partitions", watch).into_guard());
+        }
+        status.serve_on(&cluster);
+        let http = Server::start(config.listen.http, status.clone()).await?;
+        for app in apps {
+            let settings = config.apps.get(app.name()).cloned().unwrap_or_default();
+            let run = start_app(app, handle.clone(), settings, status.clone());
+            tasks.push(tiebeam_world::spawn("node.app", run).into_guard());
+        }
+        tracing::info!(
+            node = %config.id(), name = config.node.name, role = config.node.role,
+            incarnation = cluster.incarnation().0, quic = %cluster.local_addr(), http = %http.address(), "node started"
+        );
+        Ok(Self { handle, groups, _http: http, _tasks: tasks })
+    }
+
+    /// What code on this node has of the cluster.
+    #[must_use]
+    pub const fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Where the node serves HTTP.
+    #[must_use]
+    pub const fn http(&self) -> std::net::SocketAddr {
+        self._http.address()
+    }
+
+    /// Stops the node in order: children of the root in reverse order of start, then groups, then connections. The other
+    /// nodes are told.
+    pub async fn stop(self) {
+        drop(self._tasks);
+        // An error means that the root is gone already.
+        let _ = self.handle.root.stop(ExitReason::Shutdown).await;
+        if let Some(groups) = self.groups {
+            groups.stop().await;
+        }
+        self.handle.cluster.shutdown().await;
+        tracing::info!("node stopped");
+    }
+}
+
+fn credentials(config: &Config) -> Result<Credentials, StartError> {
+    let tls = &config.tls;
+    let credentials = Credentials::load(&tls.ca, &tls.cert, &tls.key)?;
+    let named = credentials.identity();
+    let expected = tiebeam_net::Identity {
+        node: config.id(),
+        name: config.node.name.clone(),
+        role: config.role(),
+        cluster: config.cluster.name.clone(),
+    };
+    if *named != expected {
+        return Err(StartError::Identity { named: Box::new(named.clone()), configured: Box::new(expected) });
+    }
+    Ok(credentials)
+}
+
+fn cluster_config(
+    config: &Config,
+    incarnation: tiebeam_wire::Incarnation,
+    credentials: Credentials,
+) -> Result<tiebeam_cluster::Config, StartError> {
+    let cookie = Cookie::new(config.cluster.cookie.as_bytes())?;
+    let mut net = tiebeam_net::Config::new(config.listen.quic, incarnation, credentials, cookie);
+    let previous = config.cluster.cookie_previous.as_ref();
+    net.cookie_previous = previous.map(|cookie| Cookie::new(cookie.as_bytes())).transpose()?;
+    // A core that listens on every address is known to the others by the one in the list of cores.
+    if config.listen.quic.ip().is_unspecified() {
+        net.advertise = config.cores().get(&config.id()).copied();
+    }
+    let mut cluster = tiebeam_cluster::Config::new(net);
+    cluster.peers = config.cores().into_iter().filter(|(id, _)| *id != config.id()).collect();
+    Ok(cluster)
+}
+
+/// Opens the cluster's own groups; returns them with the task that opens those of topics as they appear.
+async fn open_groups(
+    handle: &Handle,
+    cores: &[NodeId],
+    wal: Wal,
+    snapshots: SnapshotStore,
+    status: &Arc<Status>,
+    apps: &[Arc<dyn Application>],
+) -> Result<(Groups, impl Future<Output = ()> + Send + use<>), StartError> {
+    let node = handle.cluster.node();
+    let groups = Groups::start(node, Arc::new(wal), snapshots, Arc::new(handle.cluster.clone()));
+    status.groups_are(groups.clone());
+    let meta = groups.open(GroupId::META, cores, GroupConfig::fast(), KvState::default).await?;
+
+    let mut registry = Registry::new();
+    apps.iter().for_each(|app| app.workflows(handle, &mut registry));
+    let registry = Arc::new(registry);
+    for (partition, route) in layout::workflow_routes(cores).into_iter().enumerate() {
+        if !route.replicas.contains(&node) {
+            continue;
+        }
+        let new = tiebeam_workflow::Partition::default;
+        let group = groups.open(route.group, &route.replicas, GroupConfig::default(), new).await?;
+        status.add_workflows(u32::try_from(partition).unwrap_or(u32::MAX), group.clone());
+        let args = EngineArgs { group, registry: Arc::clone(&registry), config: tiebeam_workflow::Config::default() };
+        handle.supervise(ChildSpec::actor::<Engine>(format!("workflow/{partition}"), args)).await?;
+    }
+    let consumers = apps.iter().flat_map(|app| app.consumers(handle)).collect();
+    let fetch = FetchServer::default();
+    fetch.serve_on(&handle.cluster);
+    let watch = Partitions { handle: handle.clone(), meta, groups: groups.clone(), fetch, consumers, status: status.clone() };
+    Ok((groups, watch.follow()))
+}
+
+/// Opens partitions on this node as the catalogue names them.
+struct Partitions {
+    handle: Handle,
+    meta: Group<KvState>,
+    groups: Groups,
+    fetch: FetchServer,
+    consumers: Vec<ConsumerSpec>,
+    status: Arc<Status>,
+}
+
+impl Partitions {
+    async fn follow(self) {
+        let node = self.handle.cluster.node();
+        let mut open = BTreeSet::new();
+        let mut seen = 0;
+        let mut failures = 0;
+        loop {
+            let mut all = true;
+            for topic in self.meta.read(catalog::topics) {
+                for (number, partition) in topic.partitions.iter().enumerate() {
+                    if !partition.replicas.contains(&node) || open.contains(&partition.group) {
+                        continue;
+                    }
+                    let number = u32::try_from(number).unwrap_or(u32::MAX);
+                    let name = TopicPartition { topic: Arc::from(topic.name.as_str()), partition: number };
+                    match self.open(&name, partition.group, &partition.replicas).await {
+                        Ok(()) => drop(open.insert(partition.group)),
+                        Err(error) => {
+                            tracing::error!(partition = %name, %error, "partition can't be opened, trying again");
+                            all = false;
+                        }
+                    }
+                }
+            }
+            if all {
+                failures = 0;
+                seen = self.meta.applied_past(seen).await;
+            } else {
+                failures += 1;
+                tiebeam_world::sleep(AGAIN.delay(failures, tiebeam_world::random())).await;
+            }
+        }
+    }
+
+    async fn open(&self, name: &TopicPartition, id: GroupId, replicas: &[NodeId]) -> Result<(), StartError> {
+        let group = self.groups.open(id, replicas, Partition::group_config(), Partition::default).await?;
+        self.fetch.insert(group.clone());
+        self.status.add_partition(HostedPartition { name: name.clone(), group: group.clone() });
+        for spec in self.consumers.iter().filter(|spec| *spec.topic == *name.topic) {
+            let args = ConsumerHostArgs {
+                consumer: spec.name.clone(),
+                partitions: vec![(name.clone(), group.clone())],
+                processor: Arc::clone(&spec.processor),
+                config: ConsumerConfig::default(),
+            };
+            let child = format!("consumer/{}/{name}", spec.name);
+            self.handle.supervise(ChildSpec::actor::<ConsumerHost<BoxProcessor>>(child, args)).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn start_app(app: Arc<dyn Application>, handle: Handle, settings: toml::Table, status: Arc<Status>) {
+    let mut failures = 0;
+    while let Err(error) = app.start(handle.clone(), settings.clone()).await {
+        tracing::warn!(app = app.name(), error = &*error, "application did not start, trying again");
+        tiebeam_world::sleep(AGAIN.delay(failures, tiebeam_world::random())).await;
+        failures = failures.saturating_add(1);
+    }
+    tracing::info!(app = app.name(), "application started");
+    status.app_started(app.name());
+}
+
+/// Ends the process when the root supervisor gives up: half a node that looks alive is worse than none, and whoever
+/// started it can start it again.
+async fn root_watch(system: System, root: tiebeam_actor::Pid) {
+    let reason = system.wait(root).await;
+    if reason != ExitReason::Shutdown && reason != ExitReason::Normal {
+        tracing::error!(?reason, "root supervisor ended, and the node with it");
+        std::process::exit(70);
+    }
+    tracing::error!(?reason, "root supervisor gave up, and the node with it");
+    std::process::exit(70);
+}
