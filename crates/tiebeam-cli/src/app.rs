@@ -19,7 +19,7 @@ mod totals;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
@@ -74,8 +74,8 @@ pub(crate) struct Report {
     pub(crate) calls_repeated: u64,
     /// Batches that the publisher sent again and that were not stored again.
     pub(crate) batches_repeated: u64,
-    /// Times that the publisher had to send a batch again.
-    pub(crate) publish_retries: u64,
+    /// Requests of the reporter's node to groups that had no outcome and were made again, since it started.
+    pub(crate) requests_again: u64,
 }
 
 /// Number of partitions and of replicas of each topic.
@@ -92,7 +92,6 @@ pub(crate) fn registry() -> Vec<Arc<dyn Application>> {
 #[derive(Debug, Default)]
 struct Shared {
     is_published: AtomicBool,
-    retries: AtomicU64,
     report: Mutex<Option<Report>>,
 }
 
@@ -103,14 +102,6 @@ impl Shared {
 
     fn is_published(&self) -> bool {
         self.is_published.load(Ordering::Acquire)
-    }
-
-    fn publish_retries(&self, retries: u64) {
-        self.retries.store(retries, Ordering::Relaxed);
-    }
-
-    fn retries(&self) -> u64 {
-        self.retries.load(Ordering::Relaxed)
     }
 
     fn report(&self, report: Report) {

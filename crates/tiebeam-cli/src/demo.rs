@@ -134,12 +134,11 @@ fn stream(cluster: &mut LocalCluster, expected: &Expected, kills: &mut Vec<Kill>
             bail!("no progress for {PATIENCE:?}; the nodes' trace lines are in {}", cluster.logs().display());
         }
         let done = progress.fraction(expected);
-        if kills.first().is_some_and(|kill| done >= kill.at) && watch.all_ready(cluster) {
-            let kill = kills.remove(0);
-            for name in kill.strike(cluster, &watch)? {
-                bars.note(&format!("killed {name} with SIGKILL at {:.0} % of the work", done * 100.0));
-                gaps.kill(name, tiebeam_node::world::now());
-            }
+        let due = kills.first().is_some_and(|kill| done >= kill.at) && watch.all_ready(cluster);
+        if due && let Some((what, killed)) = kills[0].strike(cluster, &watch)? {
+            kills.remove(0);
+            bars.note(&format!("killed {what} with SIGKILL at {:.0} % of the work", done * 100.0));
+            gaps.kill(what, killed);
         }
         pause(now);
     }

@@ -1,6 +1,6 @@
 //! Reads the flights that the demo streams: every departure from New York City in 2013, one line each.
 //!
-//! [`reader`] unpacks the file as it goes and hands out raw rows with their line numbers. [`parse`] makes a [`Flight`]
+//! [`reader()`] unpacks the file as it goes and hands out raw rows with their line numbers. [`parse`] makes a [`Flight`]
 //! of one row, or says what is wrong with it. [`reference`](fn@reference) reads the whole file in one plain loop; what
 //! a cluster found on the same rows is compared with it, figure by figure.
 //!

@@ -134,7 +134,12 @@ impl LocalCluster {
                 let text = fs::read_to_string(&log).unwrap_or_default();
                 let last: Vec<&str> = text.lines().rev().take(3).collect();
                 let last: Vec<&str> = last.into_iter().rev().collect();
-                bail!("node {} ended by itself ({status}); {} ends with:\n{}", node.name, log.display(), last.join("\n"));
+                bail!(
+                    "node {} ended by itself ({status}); {} ends with:\n{}",
+                    node.name,
+                    log.display(),
+                    last.join("\n")
+                );
             }
         }
         Ok(())

@@ -155,26 +155,32 @@ fn node(config: Option<PathBuf>, exit_with_stdin: bool) -> Result<()> {
 
 /// Waits for SIGTERM, Ctrl-C, or the end of standard input if that is asked for.
 async fn stop_signal(exit_with_stdin: bool) {
-    let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        Ok(signal) => signal,
-        // Without a handler SIGTERM ends the process, which is what it asks for.
-        Err(_) => return std::future::pending().await,
+    // Without a handler SIGTERM ends the process, which is what it asks for.
+    let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else {
+        return std::future::pending().await;
     };
-    let (ended, stdin) = tokio::sync::oneshot::channel::<()>();
-    if exit_with_stdin {
-        // A plain thread: a read of standard input can't be cancelled, and must not hold up the runtime's end.
-        std::thread::spawn(move || {
-            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
-            let _ = ended.send(());
-        });
-    } else {
-        std::mem::forget(ended);
-    }
+    let stdin = async move {
+        match exit_with_stdin {
+            true => end_of_stdin().await,
+            false => std::future::pending().await,
+        }
+    };
     tokio::select! {
         _ = terminate.recv() => tracing::info!("told to stop by SIGTERM"),
         _ = tokio::signal::ctrl_c() => tracing::info!("told to stop by Ctrl-C"),
-        _ = stdin => tracing::info!("parent is gone"),
+        () = stdin => tracing::info!("parent is gone"),
     }
+}
+
+/// Waits on a plain thread: a read of standard input can't be cancelled, and must not hold up the runtime's end.
+async fn end_of_stdin() {
+    let (tx, rx) = tokio::sync::oneshot::channel::<()>();
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        drop(tx);
+    });
+    // Nothing is ever sent; the end is the thread's own.
+    let _ = rx.await;
 }
 
 #[expect(clippy::print_stdout, reason = "the command's answer")]

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -39,6 +40,7 @@ pub struct ClientError {
 pub struct Client {
     transport: Arc<dyn Transport>,
     leaders: Arc<Mutex<HashMap<GroupId, NodeId>>>,
+    retries: Arc<AtomicU64>,
 }
 
 impl fmt::Debug for Client {
@@ -62,7 +64,7 @@ enum Attempt {
 impl Client {
     /// Makes a client that asks through `transport`.
     pub fn new(transport: Arc<dyn Transport>) -> Self {
-        Self { transport, leaders: Arc::default() }
+        Self { transport, leaders: Arc::default(), retries: Arc::default() }
     }
 
     /// Commits `command` in the group of `route` and returns the state machine's answer.
@@ -83,6 +85,12 @@ impl Client {
     /// [`ClientError`] when the time is up.
     pub async fn query(&self, route: &Route, request: &[u8], timeout: Duration) -> Result<Bytes, ClientError> {
         self.ask(route, Kind::Query, request, timeout).await
+    }
+
+    /// How many attempts of this client and its clones had no outcome and were made again.
+    #[must_use]
+    pub fn retries(&self) -> u64 {
+        self.retries.load(Ordering::Relaxed)
     }
 
     /// The node that led `group` when it last answered.
@@ -116,6 +124,7 @@ impl Client {
                         return Err(ClientError { group: route.group, waited, last });
                     }
                     tracing::debug!(group = %route.group, node = ?to, last, "group gave no answer, trying on");
+                    self.retries.fetch_add(1, Ordering::Relaxed);
                     self.learn(route.group, None);
                     to = self.next(route, to, &mut round).await;
                 }

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use bytes::Bytes;
 use tiebeam_kv::{Compare, Kv, KvError, KvState, Op, Revision, Txn, TxnReply};
 use tiebeam_topics::catalog::{CatalogError, PartitionMeta, TopicMeta};
 use tiebeam_wire::codec::{self, DecodeError};
@@ -178,13 +178,11 @@ impl tiebeam_topics::catalog::Catalog for Catalog {
 
 /// All topics in the applied state of a replica of the metadata group, in order of name.
 pub(crate) fn topics(state: &KvState) -> Vec<TopicMeta> {
-    let entry = |pair: tiebeam_kv::Pair| {
-        match TopicMeta::decode(&pair.value) {
-            Ok(entry) => Some(entry),
-            Err(error) => {
-                tracing::error!(key = pair.key, %error, "entry of topic can't be decoded; its partitions stay closed");
-                None
-            }
+    let entry = |pair: tiebeam_kv::Pair| match TopicMeta::decode(&pair.value) {
+        Ok(entry) => Some(entry),
+        Err(error) => {
+            tracing::error!(key = pair.key, %error, "entry of topic can't be decoded; its partitions stay closed");
+            None
         }
     };
     state.list(PREFIX).filter_map(entry).collect()

@@ -156,7 +156,8 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] names the file, the key and what was expected.
     pub fn load(path: &Path, overrides: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         Self::parse(path, &text, overrides)
     }
 
@@ -259,9 +260,8 @@ fn check_keys(path: &Path, table: &toml::Table) -> Result<(), ConfigError> {
 }
 
 fn unknown(path: &Path, key: String) -> ConfigError {
-    let nearest = KEYS.iter().copied().max_by(|a, b| {
-        strsim::jaro_winkler(&key, a).total_cmp(&strsim::jaro_winkler(&key, b))
-    });
+    let nearest =
+        KEYS.iter().copied().max_by(|a, b| strsim::jaro_winkler(&key, a).total_cmp(&strsim::jaro_winkler(&key, b)));
     ConfigError::UnknownKey { path: path.to_owned(), key, nearest }
 }
 

@@ -29,7 +29,9 @@ pub enum DataDirError {
         source: std::io::Error,
     },
     /// It holds another node's data.
-    #[error("data directory {dir} belongs to node {found_id} of cluster {found_cluster:?}, not to node {id} of cluster {cluster:?}")]
+    #[error(
+        "data directory {dir} belongs to node {found_id} of cluster {found_cluster:?}, not to node {id} of cluster {cluster:?}"
+    )]
     Foreign {
         /// The directory.
         dir: PathBuf,

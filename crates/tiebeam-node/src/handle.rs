@@ -35,7 +35,13 @@ pub struct Handle {
 }
 
 impl Handle {
-    pub(crate) fn new(name: &str, cores: Arc<[NodeId]>, cluster: Cluster, system: System, root: Addr<Supervisor>) -> Self {
+    pub(crate) fn new(
+        name: &str,
+        cores: Arc<[NodeId]>,
+        cluster: Cluster,
+        system: System,
+        root: Addr<Supervisor>,
+    ) -> Self {
         let client = Client::new(Arc::new(cluster.clone()));
         let kv = Kv::new(client.clone(), Route { group: tiebeam_wire::GroupId::META, replicas: cores.to_vec() });
         let workflows = Workflows::new(client.clone(), crate::layout::workflow_routes(&cores), WORKFLOW_TIMEOUT);

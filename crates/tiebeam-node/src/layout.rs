@@ -17,10 +17,7 @@ pub(crate) fn workflow_routes(cores: &[NodeId]) -> Vec<Route> {
         cores.iter().copied().cycle().skip(from).take(cores.len().min(REPLICATION_MAX)).collect()
     };
     (0..PARTITIONS)
-        .map(|partition| Route {
-            group: GroupId(FIRST_WORKFLOW + u64::from(partition)),
-            replicas: replicas(partition),
-        })
+        .map(|partition| Route { group: GroupId(FIRST_WORKFLOW + u64::from(partition)), replicas: replicas(partition) })
         .collect()
 }
 

@@ -208,7 +208,8 @@ async fn open_groups(
     let consumers = apps.iter().flat_map(|app| app.consumers(handle)).collect();
     let fetch = FetchServer::default();
     fetch.serve_on(&handle.cluster);
-    let watch = Partitions { handle: handle.clone(), meta, groups: groups.clone(), fetch, consumers, status: status.clone() };
+    let watch =
+        Partitions { handle: handle.clone(), meta, groups: groups.clone(), fetch, consumers, status: status.clone() };
     Ok((groups, watch.follow()))
 }
 
@@ -289,10 +290,6 @@ async fn start_app(app: Arc<dyn Application>, handle: Handle, settings: toml::Ta
 /// started it can start it again.
 async fn root_watch(system: System, root: tiebeam_actor::Pid) {
     let reason = system.wait(root).await;
-    if reason != ExitReason::Shutdown && reason != ExitReason::Normal {
-        tracing::error!(?reason, "root supervisor ended, and the node with it");
-        std::process::exit(70);
-    }
     tracing::error!(?reason, "root supervisor gave up, and the node with it");
     std::process::exit(70);
 }

@@ -217,7 +217,7 @@ impl Source for Status {
             role: self.role.clone(),
             incarnation: self.handle.cluster.incarnation().0,
             uptime_ms: u64::try_from(tiebeam_world::now().since(self.started).as_millis()).unwrap_or(u64::MAX),
-            processes: self.handle.system.process_count() as u64,
+            processes: self.handle.system.process_count(),
             groups: self.groups(),
             partitions: self.partitions(),
             workflows: self.workflows(),

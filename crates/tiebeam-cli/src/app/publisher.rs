@@ -106,11 +106,9 @@ async fn publish(args: &Args) -> Result<(), AppError> {
                 dead.send(0, || record(line, raw, None, because.to_vec())).await?;
             }
         }
-        args.shared.publish_retries(rows.producer.counters().retries);
     }
     rows.producer.flush().await?;
     dead.producer.flush().await?;
-    args.shared.publish_retries(rows.producer.counters().retries);
     args.shared.published();
     Ok(())
 }

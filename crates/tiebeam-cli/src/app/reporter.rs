@@ -90,7 +90,7 @@ async fn look(args: &Args, dead: &mut DeadLetters) -> Result<Report, AppError> {
     let Args { handle, shared } = args;
     // Asked before the rest: what is counted after it can only be more.
     let published = shared.is_published();
-    let mut report = Report { publish_retries: shared.retries(), ..Report::default() };
+    let mut report = Report { requests_again: handle.client().retries(), ..Report::default() };
     let mut behind = 0;
     for partition in &topic(handle, FLIGHTS_TOPIC).await?.partitions {
         let ask = async |query: Query| {

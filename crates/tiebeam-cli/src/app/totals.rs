@@ -91,7 +91,8 @@ impl Processor for Counter {
             let flight = flights::parse(row)?;
             self.totals.add(&flight);
             if flight.cancelled {
-                cancelled.push(rebooking::instance(super::line_of(record).ok_or("record has no line number")?, &flight));
+                cancelled
+                    .push(rebooking::instance(super::line_of(record).ok_or("record has no line number")?, &flight));
             }
         }
         // Before the commit, and by name: whoever counts these records again starts none of them twice.

@@ -1,4 +1,5 @@
-use anyhow::{Context, Result};
+use anyhow::Result;
+use tiebeam_node::wire::Instant;
 
 use super::watch::Watch;
 use crate::app;
@@ -58,30 +59,17 @@ impl Chaos {
 }
 
 impl Kill {
-    /// Kills the victim, leaves it dead for its time, starts it again; returns the names of the killed.
-    pub(crate) fn strike(&self, cluster: &mut LocalCluster, watch: &Watch) -> Result<Vec<String>> {
+    /// Kills the victim, leaves it dead for its time, starts it again; returns what was killed and when, or nothing if
+    /// nobody is known to be the victim right now.
+    pub(crate) fn strike(&self, cluster: &mut LocalCluster, watch: &Watch) -> Result<Option<(String, Instant)>> {
+        let now = tiebeam_node::world::now();
         if self.victim == Victim::All {
             cluster.kill_all()?;
             self.stay_away();
             cluster.start_all()?;
-            return Ok(vec!["all five nodes".to_owned()]);
+            return Ok(Some(("all five nodes".to_owned(), now)));
         }
-        let view = watch.view().context("no node tells who leads")?;
-        let node = match self.victim {
-            Victim::MetaLeader => view.groups().iter().find(|g| g.name == "meta").and_then(|g| g.leader),
-            Victim::PartitionLeader => {
-                let groups = view.groups();
-                let prefix = format!("{}/", app::FLIGHTS_TOPIC);
-                let leaders: Vec<u64> =
-                    groups.iter().filter(|g| g.name.starts_with(&prefix)).filter_map(|g| g.leader).collect();
-                let at = usize::try_from(self.draw % leaders.len().max(1) as u64)?;
-                leaders.get(at).copied()
-            }
-            Victim::Inventory => view.members.iter().find(|m| m.name == app::INVENTORY_NODE).map(|m| m.id),
-            Victim::All => None,
-        };
-        let node = node.with_context(|| format!("no node is the {:?} right now", self.victim))?;
-        let i = cluster.position(tiebeam_node::wire::NodeId(node)).context("leader is no node of ours")?;
+        let Some(i) = self.find(cluster, watch) else { return Ok(None) };
         cluster.kill(i)?;
         self.stay_away();
         cluster.start(i)?;
@@ -90,7 +78,23 @@ impl Kill {
             Victim::PartitionLeader => "leader of partitions",
             Victim::Inventory | Victim::All => "host of the inventory",
         };
-        Ok(vec![format!("{} ({what})", cluster.nodes[i].name)])
+        Ok(Some((format!("{} ({what})", cluster.nodes[i].name), now)))
+    }
+
+    fn find(&self, cluster: &LocalCluster, watch: &Watch) -> Option<usize> {
+        if self.victim == Victim::Inventory {
+            return cluster.nodes.iter().position(|n| n.name == app::INVENTORY_NODE);
+        }
+        let view = watch.view()?;
+        let prefix = match self.victim {
+            Victim::MetaLeader => "meta".to_owned(),
+            _ => format!("{}/", app::FLIGHTS_TOPIC),
+        };
+        let groups = view.groups();
+        let leaders: Vec<u64> =
+            groups.iter().filter(|g| g.name.starts_with(&prefix)).filter_map(|g| g.leader).collect();
+        let at = usize::try_from(self.draw % leaders.len().max(1) as u64).ok()?;
+        cluster.position(tiebeam_node::wire::NodeId(*leaders.get(at)?))
     }
 
     fn stay_away(&self) {

@@ -17,7 +17,12 @@ pub(crate) fn print(
     let rows = figures(report, expected);
     let mut table = plain(&["figure", "found", "plain reading", ""]);
     for row in &rows {
-        table.add_row([row.name.clone(), row.found.to_string(), row.expected.to_string(), mark(row.exact()).to_owned()]);
+        table.add_row([
+            row.name.clone(),
+            row.found.to_string(),
+            row.expected.to_string(),
+            mark(row.exact()).to_owned(),
+        ]);
     }
     println!("{table}\n");
 
@@ -30,7 +35,7 @@ pub(crate) fn print(
     for (name, gap) in gaps {
         table.add_row([format!("longest gap after the kill of {name}"), format!("{:.1} s", gap.as_secs_f64())]);
     }
-    table.add_row(["batches published again".to_owned(), report.publish_retries.to_string()]);
+    table.add_row(["requests of the publisher's node tried again".to_owned(), report.requests_again.to_string()]);
     table.add_row(["batches suppressed as duplicates".to_owned(), report.batches_repeated.to_string()]);
     table.add_row(["workflow starts suppressed as duplicates".to_owned(), report.workflows.duplicates.to_string()]);
     table.add_row(["inventory calls suppressed as duplicates".to_owned(), report.calls_repeated.to_string()]);
@@ -72,7 +77,11 @@ fn figures(report: &Report, expected: &Expected) -> Vec<Figure> {
     let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     let mut figures: Vec<Figure> = counts
         .into_iter()
-        .map(|(name, found, expected)| Figure { name: name.to_owned(), found: signed(found), expected: signed(expected) })
+        .map(|(name, found, expected)| Figure {
+            name: name.to_owned(),
+            found: signed(found),
+            expected: signed(expected),
+        })
         .collect();
     let delay = Figure {
         name: "sum of dep_delay, minutes".to_owned(),

@@ -162,7 +162,7 @@ fn optional(fields: &Fields<'_>, index: usize, range: RangeInclusive<i64>) -> Re
     }
     // All digits, so the one way left to fail is a number that no i64 holds.
     let value = field.parse::<i64>().ok().filter(|n| range.contains(n));
-    value.map(Some).ok_or(BadRow::OutOfRange { column, min: *range.start(), max: *range.end() })
+    value.map(Some).ok_or_else(|| BadRow::OutOfRange { column, min: *range.start(), max: *range.end() })
 }
 
 fn narrow<T: TryFrom<i64>>(value: i64) -> T
