@@ -12,8 +12,8 @@ use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tiebeam_node::wire::Instant;
 
-use self::chaos::{Chaos, Kill};
-use self::gaps::Gaps;
+use self::chaos::{Blow, Chaos, Kill};
+use self::gaps::{Gap, Gaps};
 use self::watch::{Progress, Watch};
 use crate::app::{self, Report};
 use crate::flights::{self, Reference};
@@ -106,7 +106,7 @@ impl Expected {
 
 struct Outcome {
     report: Report,
-    gaps: Vec<(String, Duration)>,
+    gaps: Vec<Gap>,
 }
 
 fn stream(cluster: &mut LocalCluster, expected: &Expected, kills: &mut Vec<Kill>) -> Result<Outcome> {
@@ -115,30 +115,40 @@ fn stream(cluster: &mut LocalCluster, expected: &Expected, kills: &mut Vec<Kill>
     let mut gaps = Gaps::default();
     let mut progress = Progress::default();
     let mut last_step = tiebeam_node::world::now();
+    let mut blow: Option<Blow> = None;
     loop {
         cluster.check()?;
         let now = tiebeam_node::world::now();
-        if progress.merge(&watch.look()) {
+        let moved = progress.merge(watch.look());
+        if !moved.is_empty() {
             last_step = now;
-            gaps.step(now);
+            gaps.step(moved, now);
         }
         bars.show(&progress);
         if let Some(report) = watch.report()
             && report.done
             && kills.is_empty()
+            && blow.is_none()
         {
             bars.finish();
-            return Ok(Outcome { report, gaps: gaps.longest(now) });
+            return Ok(Outcome { report, gaps: gaps.finish() });
         }
         if now.since(last_step) > PATIENCE {
             bail!("no progress for {PATIENCE:?}; the nodes' trace lines are in {}", cluster.logs().display());
         }
         let done = progress.fraction(expected);
-        let due = kills.first().is_some_and(|kill| done >= kill.at) && watch.all_ready(cluster);
-        if due && let Some((what, killed)) = kills[0].strike(cluster, &watch)? {
+        if let Some(last) = &blow {
+            if last.heal(cluster, now)? {
+                blow = None;
+            }
+        } else if kills.first().is_some_and(|kill| done >= kill.at)
+            && watch.all_ready(cluster)
+            && let Some(struck) = kills[0].strike(cluster, &watch)?
+        {
             kills.remove(0);
-            bars.note(&format!("killed {what} with SIGKILL at {:.0} % of the work", done * 100.0));
-            gaps.kill(what, killed);
+            bars.note(&format!("killed {} with SIGKILL at {:.0} % of the work", struck.what, done * 100.0));
+            gaps.kill(struck.what.clone(), struck.at);
+            blow = Some(struck);
         }
         pause(now);
     }

@@ -106,23 +106,19 @@ impl LocalCluster {
         (0..self.nodes.len()).try_for_each(|i| self.start(i))
     }
 
-    /// Kills node `i` with SIGKILL and waits until it is gone.
-    pub(crate) fn kill(&mut self, i: usize) -> Result<()> {
-        if let Some(mut child) = self.nodes[i].child.take() {
-            child.kill()?;
-            child.wait()?;
-        }
-        Ok(())
-    }
-
-    /// Kills all nodes with SIGKILL, each before any is waited for.
-    pub(crate) fn kill_all(&mut self) -> Result<()> {
-        for node in &mut self.nodes {
-            if let Some(child) = &mut node.child {
+    /// Kills nodes with SIGKILL, each before any is waited for, and waits until all are gone.
+    pub(crate) fn kill(&mut self, nodes: &[usize]) -> Result<()> {
+        for i in nodes {
+            if let Some(child) = &mut self.nodes[*i].child {
                 child.kill()?;
             }
         }
-        (0..self.nodes.len()).try_for_each(|i| self.kill(i))
+        for i in nodes {
+            if let Some(mut child) = self.nodes[*i].child.take() {
+                child.wait()?;
+            }
+        }
+        Ok(())
     }
 
     /// Fails with the node's last words if one ended that nobody killed.
@@ -162,8 +158,9 @@ impl LocalCluster {
 
 impl Drop for LocalCluster {
     fn drop(&mut self) {
+        let all: Vec<usize> = (0..self.nodes.len()).collect();
         // Nobody is left to hear of an error here.
-        let _ = self.kill_all();
+        let _ = self.kill(&all);
     }
 }
 

@@ -62,6 +62,9 @@ impl GroupConfig {
             snapshot_policy: openraft::SnapshotPolicy::Never,
             max_in_snapshot_log_to_keep: self.entries_kept,
             enable_pre_vote: Some(true),
+            // A restored leader doesn't know what it had committed before it went away, and its old term's blank entry is
+            // no barrier any more: reads would miss the last of what was acknowledged (Raft thesis 6.4; upstream 1511).
+            enable_leader_restore: Some(false),
             ..openraft::Config::default()
         };
         config.validate().map(Arc::new)

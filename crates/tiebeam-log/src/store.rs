@@ -12,7 +12,7 @@ use openraft::{OptionalSend, RaftLogReader};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tiebeam_storage::{GroupLog, StateSlot};
-use tiebeam_wire::codec;
+use tiebeam_wire::{NodeId, codec};
 use tokio::sync::oneshot;
 
 use crate::type_config::{Entry, LogId, RaftTypes, Vote};
@@ -49,6 +49,13 @@ impl Store {
 
     fn slot<T: DeserializeOwned>(&self, slot: StateSlot) -> io::Result<Option<T>> {
         self.log.state(slot).map(|bytes| from_disk(&bytes)).transpose()
+    }
+
+    /// Says whether `node`, whose store this is, led the group in the last term that it knows of. A vote that can't be
+    /// read says no: openraft reads it next, and its error is the one that counts.
+    pub(crate) fn has_led(&self, node: NodeId) -> bool {
+        let vote = self.slot::<Vote>(StateSlot::Vote).ok().flatten();
+        vote.is_some_and(|vote| vote.is_committed() && vote.leader_id().node_id == node.0)
     }
 
     async fn done(rx: oneshot::Receiver<Result<(), tiebeam_storage::WriteError>>) -> io::Result<()> {

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use anyhow::Result;
 use tiebeam_node::wire::Instant;
 
@@ -58,27 +60,47 @@ impl Chaos {
     }
 }
 
-impl Kill {
-    /// Kills the victim, leaves it dead for its time, starts it again; returns what was killed and when, or nothing if
-    /// nobody is known to be the victim right now.
-    pub(crate) fn strike(&self, cluster: &mut LocalCluster, watch: &Watch) -> Result<Option<(String, Instant)>> {
-        let now = tiebeam_node::world::now();
-        if self.victim == Victim::All {
-            cluster.kill_all()?;
-            self.stay_away();
-            cluster.start_all()?;
-            return Ok(Some(("all five nodes".to_owned(), now)));
+/// A blow that was struck.
+#[derive(Debug)]
+pub(crate) struct Blow {
+    /// Who was killed, for people.
+    pub(crate) what: String,
+    /// When.
+    pub(crate) at: Instant,
+    /// Places of the nodes that are dead by it.
+    victims: Vec<usize>,
+    away: Duration,
+}
+
+impl Blow {
+    /// Starts the victims again if they were away long enough by `now`; says whether they were.
+    pub(crate) fn heal(&self, cluster: &mut LocalCluster, now: Instant) -> Result<bool> {
+        let due = now.since(self.at) >= self.away;
+        if due {
+            self.victims.iter().try_for_each(|i| cluster.start(*i))?;
         }
-        let Some(i) = self.find(cluster, watch) else { return Ok(None) };
-        cluster.kill(i)?;
-        self.stay_away();
-        cluster.start(i)?;
-        let what = match self.victim {
-            Victim::MetaLeader => "leader of the metadata group",
-            Victim::PartitionLeader => "leader of partitions",
-            Victim::Inventory | Victim::All => "host of the inventory",
+        Ok(due)
+    }
+}
+
+impl Kill {
+    /// Kills the victim; returns nothing if nobody is known to be the victim right now.
+    pub(crate) fn strike(&self, cluster: &mut LocalCluster, watch: &Watch) -> Result<Option<Blow>> {
+        let victims = match self.victim {
+            Victim::All => (0..cluster.nodes.len()).collect(),
+            _ => self.find(cluster, watch).into_iter().collect::<Vec<_>>(),
         };
-        Ok(Some((format!("{} ({what})", cluster.nodes[i].name), now)))
+        let Some(first) = victims.first() else { return Ok(None) };
+        let name = &cluster.nodes[*first].name;
+        let what = match self.victim {
+            Victim::All => "all five nodes".to_owned(),
+            Victim::MetaLeader => format!("{name} (leader of the metadata group)"),
+            Victim::PartitionLeader => format!("{name} (leader of partitions)"),
+            Victim::Inventory => format!("{name} (host of the inventory)"),
+        };
+        let at = tiebeam_node::world::now();
+        cluster.kill(&victims)?;
+        Ok(Some(Blow { what, at, victims, away: Duration::from_millis(self.away_ms) }))
     }
 
     fn find(&self, cluster: &LocalCluster, watch: &Watch) -> Option<usize> {
@@ -95,11 +117,6 @@ impl Kill {
             groups.iter().filter(|g| g.name.starts_with(&prefix)).filter_map(|g| g.leader).collect();
         let at = usize::try_from(self.draw % leaders.len().max(1) as u64).ok()?;
         cluster.position(tiebeam_node::wire::NodeId(*leaders.get(at)?))
-    }
-
-    fn stay_away(&self) {
-        #[expect(clippy::disallowed_methods, reason = "the demo's own loop is a plain thread, outside every runtime")]
-        std::thread::sleep(std::time::Duration::from_millis(self.away_ms));
     }
 }
 

@@ -1,38 +1,56 @@
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tiebeam_node::wire::Instant;
 
-/// Measures how long nothing moved after each kill.
+use super::watch::Part;
+
+/// What stood still after a kill, counted from the blow until the next one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Gap {
+    /// Who was killed.
+    pub(crate) kill: String,
+    /// The longest time in which nothing at all moved.
+    pub(crate) whole: Duration,
+    /// The longest time in which a part stood still that moved again after it. What is done for good is no gap.
+    pub(crate) part: Duration,
+}
+
+/// Measures how long work stood still after each kill.
 #[derive(Debug, Default)]
 pub(crate) struct Gaps {
-    kills: Vec<(String, Duration)>,
-    /// Since when nothing has moved.
-    still_since: Option<Instant>,
+    gaps: Vec<Gap>,
+    killed: Option<Instant>,
+    /// When anything moved last.
+    moved: Option<Instant>,
+    parts: BTreeMap<Part, Instant>,
 }
 
 impl Gaps {
-    /// Notes that something moved by `now`.
-    pub(crate) fn step(&mut self, now: Instant) {
-        self.close(now);
-        self.still_since = Some(now);
+    /// Notes that `parts` moved by `now`.
+    pub(crate) fn step(&mut self, parts: Vec<Part>, now: Instant) {
+        let killed = self.killed;
+        let since = |moved: Option<Instant>| {
+            let (killed, moved) = (killed?, moved?);
+            Some(now.since(killed.max(moved)))
+        };
+        let whole = since(self.moved.replace(now));
+        let part = parts.into_iter().filter_map(|part| since(self.parts.insert(part, now))).max();
+        if let Some(gap) = self.gaps.last_mut() {
+            gap.whole = gap.whole.max(whole.unwrap_or_default());
+            gap.part = gap.part.max(part.unwrap_or_default());
+        }
     }
 
     /// Notes a kill: gaps from now on are put down to it.
-    pub(crate) fn kill(&mut self, name: String, now: Instant) {
-        self.still_since = Some(now);
-        self.kills.push((name, Duration::ZERO));
+    pub(crate) fn kill(&mut self, kill: String, now: Instant) {
+        self.killed = Some(now);
+        self.gaps.push(Gap { kill, whole: Duration::ZERO, part: Duration::ZERO });
     }
 
-    /// Returns each kill with the longest time without progress between it and the next one (or `now`).
-    pub(crate) fn longest(mut self, now: Instant) -> Vec<(String, Duration)> {
-        self.close(now);
-        self.kills
-    }
-
-    fn close(&mut self, now: Instant) {
-        if let (Some((_, longest)), Some(since)) = (self.kills.last_mut(), self.still_since) {
-            *longest = (*longest).max(now.since(since));
-        }
+    /// The gaps, one for each kill.
+    pub(crate) fn finish(self) -> Vec<Gap> {
+        self.gaps
     }
 }
 
@@ -41,17 +59,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gap_is_put_down_to_the_kill_before_it() {
+    fn gap_is_put_down_to_the_kill_before_it_and_ends_with_a_step() {
         let at = |ms: u64| Instant { nanos: ms * 1_000_000 };
+        let (one, two) = (Part::Ended(1), Part::Ended(2));
         let mut gaps = Gaps::default();
-        gaps.step(at(100));
-        gaps.step(at(5_000));
+        gaps.step(vec![one.clone(), two.clone()], at(100));
+        gaps.step(vec![one.clone()], at(5_000));
         gaps.kill("core-1".to_owned(), at(5_100));
-        gaps.step(at(6_000));
-        gaps.step(at(6_100));
+        gaps.step(vec![one.clone()], at(6_000));
+        gaps.step(vec![two], at(6_200));
         gaps.kill("edge-2".to_owned(), at(7_000));
-        gaps.step(at(7_200));
-        let longest: Vec<u128> = gaps.longest(at(7_300)).into_iter().map(|(_, gap)| gap.as_millis()).collect();
-        assert_eq!(longest, [900, 200]);
+        gaps.step(vec![one], at(7_200));
+        let found: Vec<_> = gaps.finish().into_iter().map(|g| (g.whole.as_millis(), g.part.as_millis())).collect();
+        assert_eq!(found, [(900, 1_100), (200, 200)]);
     }
 }

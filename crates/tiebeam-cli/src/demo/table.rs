@@ -3,17 +3,12 @@ use std::time::Duration;
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::Expected;
+use super::gaps::Gap;
 use crate::app::{CarrierTotals, Report};
 
 /// Prints what was found beside what a plain reading found; returns whether all of it is equal.
 #[expect(clippy::print_stdout, reason = "the table is the demo's answer")]
-pub(crate) fn print(
-    report: &Report,
-    expected: &Expected,
-    gaps: &[(String, Duration)],
-    took: Duration,
-    seed: u64,
-) -> bool {
+pub(crate) fn print(report: &Report, expected: &Expected, gaps: &[Gap], took: Duration, seed: u64) -> bool {
     let rows = figures(report, expected);
     let mut table = plain(&["figure", "found", "plain reading", ""]);
     for row in &rows {
@@ -32,8 +27,10 @@ pub(crate) fn print(
     let mut table = plain(&["how it went", ""]);
     table.add_row(["time".to_owned(), format!("{:.1} s", took.as_secs_f64())]);
     table.add_row(["chaos seed".to_owned(), seed.to_string()]);
-    for (name, gap) in gaps {
-        table.add_row([format!("longest gap after the kill of {name}"), format!("{:.1} s", gap.as_secs_f64())]);
+    for Gap { kill, whole, part } in gaps {
+        let seconds = |gap: &Duration| format!("{:.1} s", gap.as_secs_f64());
+        table.add_row([format!("longest gap after the kill of {kill}"), seconds(whole)]);
+        table.add_row(["  of one partition that had work".to_owned(), seconds(part)]);
     }
     table.add_row(["requests of the publisher's node tried again".to_owned(), report.requests_again.to_string()]);
     table.add_row(["batches suppressed as duplicates".to_owned(), report.batches_repeated.to_string()]);

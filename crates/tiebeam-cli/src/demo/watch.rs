@@ -47,17 +47,17 @@ impl Watch {
 
     /// How far the work is, as far as it can be seen now.
     pub(crate) fn look(&self) -> Progress {
-        let mut progress = Progress::default();
-        let Some(view) = self.view() else { return progress };
+        let mut seen = BTreeMap::new();
+        let Some(view) = self.view() else { return Progress { seen } };
         for p in view.partitions() {
-            let at = (p.topic.clone(), p.partition);
-            progress.published.insert(at.clone(), p.end_offset);
-            progress.consumed.insert(at, p.consumers.iter().map(|c| c.offset).sum());
+            let consumed = p.consumers.iter().map(|c| c.offset).sum();
+            seen.insert(Part::Published(p.topic.clone(), p.partition), p.end_offset);
+            seen.insert(Part::Consumed(p.topic.clone(), p.partition), consumed);
         }
         for w in view.members.iter().filter_map(|m| m.status.as_ref()).flat_map(|s| &s.workflows) {
-            progress.ended.insert(w.partition, w.counts.completed + w.counts.compensated);
+            seen.insert(Part::Ended(w.partition), w.counts.completed + w.counts.compensated);
         }
-        progress
+        Progress { seen }
     }
 
     fn get<T: DeserializeOwned>(&self, at: SocketAddr, path: &str) -> Option<T> {
@@ -66,34 +66,53 @@ impl Watch {
     }
 }
 
+/// Work that moves or stands still by itself, since a group of its own leads it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Part {
+    /// Records of a topic's partition.
+    Published(String, u32),
+    /// The same, as far as they were consumed.
+    Consumed(String, u32),
+    /// Workflows of a partition that ended.
+    Ended(u32),
+}
+
 /// The most that was ever seen of each part: a part whose leader is away keeps its last figure.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
-    published: BTreeMap<(String, u32), u64>,
-    consumed: BTreeMap<(String, u32), u64>,
-    ended: BTreeMap<u32, u64>,
+    seen: BTreeMap<Part, u64>,
 }
 
 impl Progress {
-    /// Takes over what is newer in `seen`; says whether anything was.
-    pub(crate) fn merge(&mut self, seen: &Self) -> bool {
-        // Not `||`: each of the three must be taken over.
-        raise(&mut self.published, &seen.published)
-            | raise(&mut self.consumed, &seen.consumed)
-            | raise(&mut self.ended, &seen.ended)
+    /// Takes over what is newer in `look`; returns the parts that moved.
+    pub(crate) fn merge(&mut self, look: Self) -> Vec<Part> {
+        let mut moved = Vec::new();
+        for (part, value) in look.seen {
+            let held = self.seen.entry(part.clone()).or_default();
+            if value > *held {
+                *held = value;
+                moved.push(part);
+            }
+        }
+        moved
     }
 
     pub(crate) fn published(&self) -> u64 {
-        let input = |topic: &str| topic == app::FLIGHTS_TOPIC || topic == app::DEAD_TOPIC;
-        self.published.iter().filter(|((topic, _), _)| input(topic)).map(|(_, n)| n).sum()
+        self.sum(
+            |part| matches!(part, Part::Published(topic, _) if topic == app::FLIGHTS_TOPIC || topic == app::DEAD_TOPIC),
+        )
     }
 
     pub(crate) fn consumed(&self) -> u64 {
-        self.consumed.iter().filter(|((topic, _), _)| topic == app::FLIGHTS_TOPIC).map(|(_, n)| n).sum()
+        self.sum(|part| matches!(part, Part::Consumed(topic, _) if topic == app::FLIGHTS_TOPIC))
     }
 
     pub(crate) fn ended(&self) -> u64 {
-        self.ended.values().sum()
+        self.sum(|part| matches!(part, Part::Ended(_)))
+    }
+
+    fn sum(&self, of: impl Fn(&Part) -> bool) -> u64 {
+        self.seen.iter().filter(|(part, _)| of(part)).map(|(_, n)| n).sum()
     }
 
     /// How much of the work is done, from 0 to 1: publishing, consuming and workflows count a third each.
@@ -104,16 +123,4 @@ impl Progress {
         let parts = part(self.published(), rows) + part(self.consumed(), expected.plain.rows);
         (parts + part(self.ended(), expected.workflows)) / 3.0
     }
-}
-
-fn raise<K: Ord + Clone>(into: &mut BTreeMap<K, u64>, from: &BTreeMap<K, u64>) -> bool {
-    let mut raised = false;
-    for (key, value) in from {
-        let held = into.entry(key.clone()).or_default();
-        if *value > *held {
-            *held = *value;
-            raised = true;
-        }
-    }
-    raised
 }

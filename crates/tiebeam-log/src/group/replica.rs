@@ -29,6 +29,11 @@ pub(crate) type Raft<S> = openraft::Raft<RaftTypes, Machine<S>>;
 const RESTARTS_MAX: usize = 3;
 const RESTART_PERIOD: Duration = Duration::from_secs(60);
 
+/// How often a replica that led before its start stands for election, and how far apart; then its timer goes on as that of
+/// any follower. Long enough for the other nodes of a cluster that is started as a whole to be reached.
+const STANDS_MAX: u32 = 10;
+const STAND_PAUSE: Duration = Duration::from_millis(100);
+
 /// Who leads, as far as this replica knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Leadership {
@@ -63,6 +68,7 @@ pub(crate) struct Core<S: StateMachine> {
 impl<S: StateMachine> Core<S> {
     pub(crate) async fn open(id: GroupId, parts: Parts<S>) -> Result<Arc<Self>, OpenError> {
         let shared = Arc::new(Shared::new((parts.new_state)()));
+        let has_led = Store::new(parts.wal.group(id), parts.config.append_bytes_max).has_led(parts.node);
         let raft = start(id, &parts, &shared).await?;
         let core = Arc::new(Self {
             id,
@@ -77,6 +83,9 @@ impl<S: StateMachine> Core<S> {
             tiebeam_world::spawn("log.watch", Arc::clone(&core).watch()).into_guard(),
             tiebeam_world::spawn("log.initialize", Arc::clone(&core).initialize()).into_guard(),
         ];
+        if has_led {
+            tasks.push(tiebeam_world::spawn("log.stand", Arc::clone(&core).stand()).into_guard());
+        }
         if let Snapshots::Every(entries) = core.parts.config.snapshots {
             tasks.push(tiebeam_world::spawn("log.snapshot", Arc::clone(&core).snapshot_every(entries)).into_guard());
         }
@@ -179,6 +188,17 @@ impl<S: StateMachine> Core<S> {
             // It has a log already, its own or one that a leader sent: the usual case after a restart.
             Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {}
             Err(error) => tracing::warn!(group = %self.id, %error, "group not initialized"),
+        }
+    }
+
+    /// Stands for election right after a start, since this replica led before it went away. If the others were away as
+    /// well, nobody need wait for a timeout; if they were not, they refuse until they miss their leader, or have another.
+    async fn stand(self: Arc<Self>) {
+        for _ in 0..STANDS_MAX {
+            let Leadership { leader: None, stopped: None, .. } = self.leadership() else { return };
+            // An error means that the core has ended, which `watch` takes care of.
+            let _ = self.raft().trigger().elect(true).await;
+            tiebeam_world::sleep(STAND_PAUSE).await;
         }
     }
 

@@ -1,4 +1,6 @@
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,6 +97,23 @@ impl Cluster {
         node.groups.stop().await;
     }
 
+    /// Takes all power away at once and starts the nodes on what their disks hold at this moment: no goodbye is said, no
+    /// value that waits for the next write is written.
+    pub(crate) async fn lose_power(self) -> Self {
+        let dirs = self.dirs.iter().map(|(id, dir)| (*id, copy(dir.path()))).collect();
+        let mut after = Self { mesh: Mesh::default(), nodes: BTreeMap::new(), config: self.config.clone(), dirs };
+        for id in self.nodes.keys() {
+            self.mesh.cut_off(*id);
+        }
+        for node in self.nodes.into_values() {
+            node.groups.stop().await;
+        }
+        for id in NODES {
+            after.start_node(id).await;
+        }
+        after
+    }
+
     pub(crate) async fn leader(&self) -> NodeId {
         let led = self.nodes.iter().map(|(id, node)| {
             Box::pin(async {
@@ -121,4 +140,21 @@ impl Cluster {
     pub(crate) fn states(&self) -> Vec<Vec<u64>> {
         self.nodes.values().map(|n| n.group.read(|s| s.seen.clone())).collect()
     }
+}
+
+/// Copies a node's directory as it is, whatever is being written meanwhile.
+fn copy(dir: &Path) -> tempfile::TempDir {
+    fn files(from: &Path, to: &Path) {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+            let to = to.join(entry.file_name());
+            match entry.file_type().unwrap().is_dir() {
+                true => files(&entry.path(), &to),
+                false => drop(fs::copy(entry.path(), to).unwrap()),
+            }
+        }
+    }
+    let to = tempfile::tempdir().unwrap();
+    files(dir, to.path());
+    to
 }
