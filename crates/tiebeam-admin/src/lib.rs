@@ -15,4 +15,4 @@ mod metrics;
 mod page;
 mod server;
 
-pub use server::{ServeError, Server, Source};
+pub use server::{Bound, ServeError, Server, Source};

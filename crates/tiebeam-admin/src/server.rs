@@ -37,7 +37,7 @@ pub trait Source: Send + Sync + 'static {
     fn cluster(&self) -> BoxFuture<'_, ClusterView>;
 }
 
-/// Why the HTTP server can't start.
+/// Why an HTTP address was not taken.
 #[derive(Debug, thiserror::Error)]
 #[error("http address {address} can't be used")]
 pub struct ServeError {
@@ -66,15 +66,29 @@ struct Shared {
     watchers: Arc<Semaphore>,
 }
 
-impl Server {
-    /// Serves `source` at `address`; port 0 takes a free one.
+/// An address that is taken and not served yet: whoever connects waits.
+#[derive(Debug)]
+pub struct Bound {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Bound {
+    /// Takes `address`; port 0 takes a free one.
     ///
     /// # Errors
     /// [`ServeError`] if the address is taken or not this machine's.
-    pub async fn start(address: SocketAddr, source: Arc<dyn Source>) -> Result<Self, ServeError> {
+    pub async fn bind(address: SocketAddr) -> Result<Self, ServeError> {
         let error = |source| ServeError { address, source };
         let listener = TcpListener::bind(address).await.map_err(error)?;
         let address = listener.local_addr().map_err(error)?;
+        Ok(Self { listener, address })
+    }
+
+    /// Serves `source` from now on.
+    #[must_use]
+    pub fn serve(self, source: Arc<dyn Source>) -> Server {
+        let Self { listener, address } = self;
         let (tx, body) = watch::channel(Arc::from(""));
         let render = tiebeam_world::spawn("admin.render", render(Arc::clone(&source), tx));
         let shared = Shared { source, body, watchers: Arc::new(Semaphore::new(WATCHERS_MAX)) };
@@ -91,9 +105,11 @@ impl Server {
                 tracing::error!(%error, "http server stopped");
             }
         });
-        Ok(Self { address, _tasks: [render.into_guard(), serve.into_guard()] })
+        Server { address, _tasks: [render.into_guard(), serve.into_guard()] }
     }
+}
 
+impl Server {
     /// Where the server listens.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use tiebeam_node::ca::Authority;
 use tiebeam_node::wire::{NodeId, Role};
-use tiebeam_node::{Config, Identity, Node};
+use tiebeam_node::{Config, Identity, Node, StartError};
 
 use self::local::{LocalCluster, Ports};
 
@@ -112,7 +112,9 @@ fn main() -> ExitCode {
 
 #[expect(clippy::print_stderr, reason = "errors of commands belong on standard error")]
 fn fail(error: &anyhow::Error) {
-    eprintln!("error: {error:#}");
+    let hint = error.downcast_ref::<StartError>().and_then(StartError::hint);
+    let hint = hint.map(|hint| format!("; hint: {hint}")).unwrap_or_default();
+    eprintln!("error: {error:#}{hint}");
 }
 
 fn run(command: Command) -> Result<ExitCode> {

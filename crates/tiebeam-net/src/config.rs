@@ -8,6 +8,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tiebeam_wire::Incarnation;
 
 use crate::identity::{Identity, IdentityError};
+use crate::tls;
 
 /// Shortest cookie, in bytes.
 pub const COOKIE_BYTES_MIN: usize = 16;
@@ -77,7 +78,9 @@ impl Credentials {
             CertificateDer::from_pem_slice(certificate).map_err(|_| CredentialsError::Pem("certificate"))?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| CredentialsError::Pem("key"))?;
         let identity = Identity::from_certificate(&certificate)?;
-        Ok(Self { authority, certificate, key, identity })
+        let credentials = Self { authority, certificate, key, identity };
+        tls::server(&credentials).map_err(CredentialsError::Unusable)?;
+        Ok(credentials)
     }
 
     /// Who the certificate says that this node is.
@@ -124,6 +127,9 @@ pub enum CredentialsError {
     /// The certificate doesn't name a node.
     #[error("certificate names no node")]
     Identity(#[from] IdentityError),
+    /// Each is whole, but the key is another certificate's, or the authority is none.
+    #[error("certificate, key and authority can't be used together")]
+    Unusable(#[source] rustls::Error),
 }
 
 /// All that an endpoint is told.

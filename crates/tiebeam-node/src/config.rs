@@ -172,7 +172,10 @@ impl Config {
             override_key(&mut table, &name, &value);
         }
         check_keys(path, &table)?;
-        let config: Self = table.try_into().map_err(|e: toml::de::Error| invalid(e.message().to_owned()))?;
+        let config: Self = serde_path_to_error::deserialize(table).map_err(|e| {
+            let path = e.path().to_string();
+            invalid(format!("{}: {}", if path == "." { "file" } else { &path }, e.inner().message()))
+        })?;
         config.validate()?;
         Ok(config)
     }

@@ -8,7 +8,7 @@ use crate::data_dir::DataDirError;
 #[non_exhaustive]
 pub enum StartError {
     /// The certificate is another node's.
-    #[error("certificate names {named:?}, the configuration {configured:?}")]
+    #[error("certificate is for {named}, the configuration for {configured}")]
     Identity {
         /// Who the certificate is for.
         named: Box<Identity>,
@@ -19,22 +19,22 @@ pub enum StartError {
     #[error("configuration has section [apps.{0}], but this program has no application {0:?}")]
     UnknownApplication(String),
     /// Certificate, key or authority can't be used.
-    #[error("credentials can't be used")]
+    #[error(transparent)]
     Credentials(#[from] tiebeam_net::CredentialsError),
     /// The cookie is too short.
-    #[error("cookie can't be used")]
+    #[error(transparent)]
     Cookie(#[from] tiebeam_net::CookieTooShort),
     /// The data directory can't be used.
-    #[error("data directory can't be used")]
+    #[error(transparent)]
     DataDir(#[from] DataDirError),
     /// The write-ahead log can't be opened.
-    #[error("write-ahead log can't be opened")]
+    #[error(transparent)]
     Wal(#[from] tiebeam_storage::OpenError),
     /// The snapshots can't be opened.
     #[error("snapshots can't be opened")]
     Snapshots(#[from] tiebeam_storage::SnapshotError),
     /// The node can't listen for others.
-    #[error("node can't join")]
+    #[error(transparent)]
     Cluster(#[from] tiebeam_cluster::StartError),
     /// A group can't be opened.
     #[error("group can't be opened")]
@@ -46,6 +46,30 @@ pub enum StartError {
     #[error("root supervisor can't be started: {0:?}")]
     Root(ExitReason),
     /// The HTTP address can't be used.
-    #[error("dashboard can't be served")]
+    #[error(transparent)]
     Http(#[from] tiebeam_admin::ServeError),
+}
+
+impl StartError {
+    /// What whoever starts the node can do about it, if that isn't plain from the error.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Identity { .. } => {
+                "give the node the certificate that was issued for it, or correct its section [node]"
+            }
+            Self::Credentials(tiebeam_net::CredentialsError::Unusable(_)) => {
+                "tls.key is the key that was issued together with tls.cert, both by tls.ca"
+            }
+            Self::Http(_) => "stop what uses the address, or set listen.http",
+            Self::Cluster(tiebeam_cluster::StartError::Listen(_)) => "stop what uses the address, or set listen.quic",
+            Self::DataDir(DataDirError::InUse { .. }) => "stop the node that runs on it, or set node.dir",
+            Self::DataDir(DataDirError::Foreign { .. }) => {
+                "set node.dir to this node's own directory; numbers are never reused"
+            }
+            Self::DataDir(DataDirError::Unclaimed { .. }) => "set node.dir to an empty directory or to the node's own",
+            Self::DataDir(DataDirError::Unwritable { .. }) => "let the node's user write there, or set node.dir",
+            _ => return None,
+        })
+    }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tiebeam_actor::{ChildSpec, ExitReason, Supervisor, SupervisorSpec, System};
-use tiebeam_admin::Server;
+use tiebeam_admin::{Bound, Server};
 use tiebeam_cluster::Cluster;
 use tiebeam_kv::KvState;
 use tiebeam_log::{Group, GroupConfig, Groups};
@@ -24,7 +24,7 @@ use tiebeam_world::TaskGuard;
 use crate::app::{Application, BoxProcessor, ConsumerSpec};
 use crate::catalog;
 use crate::config::Config;
-use crate::data_dir;
+use crate::data_dir::{self, Claim};
 use crate::error::StartError;
 use crate::handle::Handle;
 use crate::layout;
@@ -40,8 +40,20 @@ const AGAIN: Backoff = Backoff { first: Duration::from_millis(100), max: Duratio
 pub struct Node {
     handle: Handle,
     groups: Option<Groups>,
-    _http: Server,
+    http: Server,
     _tasks: Vec<TaskGuard>,
+    _claim: Claim,
+}
+
+/// What a node is composed of, each held by this process alone.
+struct Parts {
+    apps: Vec<Arc<dyn Application>>,
+    claim: Claim,
+    wal: Wal,
+    snapshots: SnapshotStore,
+    system: System,
+    cluster: Cluster,
+    http: Bound,
 }
 
 impl fmt::Debug for Node {
@@ -64,7 +76,10 @@ impl Node {
             return Err(StartError::UnknownApplication(name.clone()));
         }
         let credentials = credentials(&config)?;
-        let incarnation = data_dir::claim(&config.node.dir, config.id(), &config.cluster.name)?;
+        // What can be refused without a trace comes before the first write.
+        let http = Bound::bind(config.listen.http).await?;
+        let claim = data_dir::claim(&config.node.dir, config.id(), &config.cluster.name)?;
+        let incarnation = claim.incarnation;
         // An edge keeps no groups, but its directory must not have two masters either.
         let disk = Arc::new(RealDisk);
         let (wal, recovered) = Wal::open(tiebeam_storage::Config::new(&config.node.dir), disk.clone())?;
@@ -73,21 +88,16 @@ impl Node {
 
         let system = System::new(config.id(), incarnation);
         let cluster = Cluster::start(cluster_config(&config, incarnation, credentials)?, system.clone()).await?;
-        let started = Self::compose(&config, apps, wal, snapshots, system, cluster.clone()).await;
+        let parts = Parts { apps, claim, wal, snapshots, system, cluster: cluster.clone(), http };
+        let started = Self::compose(&config, parts).await;
         if started.is_err() {
             cluster.shutdown().await;
         }
         started
     }
 
-    async fn compose(
-        config: &Config,
-        apps: Vec<Arc<dyn Application>>,
-        wal: Wal,
-        snapshots: SnapshotStore,
-        system: System,
-        cluster: Cluster,
-    ) -> Result<Self, StartError> {
+    async fn compose(config: &Config, parts: Parts) -> Result<Self, StartError> {
+        let Parts { apps, claim, wal, snapshots, system, cluster, http } = parts;
         let cores: Arc<[NodeId]> = config.cores().into_keys().collect();
         let (restarts, period) = ROOT_RESTARTS;
         let root = system.spawn::<Supervisor>(SupervisorSpec::one_for_one().intensity(restarts, period)).await;
@@ -105,7 +115,7 @@ impl Node {
             tasks.push(tiebeam_world::spawn("node.partitions", watch).into_guard());
         }
         status.serve_on(&cluster);
-        let http = Server::start(config.listen.http, status.clone()).await?;
+        let http = http.serve(status.clone());
         for app in apps {
             let settings = config.apps.get(app.name()).cloned().unwrap_or_default();
             let run = start_app(app, handle.clone(), settings, status.clone());
@@ -115,7 +125,7 @@ impl Node {
             node = %config.id(), name = config.node.name, role = config.node.role,
             incarnation = cluster.incarnation().0, quic = %cluster.local_addr(), http = %http.address(), "node started"
         );
-        Ok(Self { handle, groups, _http: http, _tasks: tasks })
+        Ok(Self { handle, groups, http, _tasks: tasks, _claim: claim })
     }
 
     /// What code on this node has of the cluster.
@@ -127,7 +137,7 @@ impl Node {
     /// Where the node serves HTTP.
     #[must_use]
     pub const fn http(&self) -> std::net::SocketAddr {
-        self._http.address()
+        self.http.address()
     }
 
     /// Stops the node in order: children of the root in reverse order of start, then groups, then connections. The other

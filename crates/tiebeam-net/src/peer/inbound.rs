@@ -1,6 +1,7 @@
 //! Serves what a peer opens.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -22,6 +23,9 @@ struct Inbound {
     /// In KiB.
     memory: Semaphore,
     lanes: Mutex<BTreeSet<Lane>>,
+    /// Whether it was said already that the peer asks for what its role forbids: once a connection is enough, or the
+    /// peer could fill this node's log.
+    forbidden_said: AtomicBool,
 }
 
 pub(super) fn start(peer: &Peer, handler: Arc<dyn Handler>, reader: mpsc::Sender<()>) {
@@ -31,6 +35,7 @@ pub(super) fn start(peer: &Peer, handler: Arc<dyn Handler>, reader: mpsc::Sender
         handler,
         memory: Semaphore::new(INBOUND_BYTES_MAX / 1024),
         lanes: Mutex::default(),
+        forbidden_said: AtomicBool::new(false),
     });
     drop(tiebeam_world::spawn("net.requests", Arc::clone(&inbound).accept_requests()));
     drop(tiebeam_world::spawn("net.lanes", inbound.accept_lanes(reader)));
@@ -118,7 +123,9 @@ impl Inbound {
     }
 
     fn forbidden(&self, service: Service) {
-        tracing::warn!(peer = %self.identity, %service, "refused a stream: role forbids");
+        if !self.forbidden_said.swap(true, Ordering::Relaxed) {
+            tracing::warn!(peer = %self.identity, %service, "refused a peer: role forbids the service");
+        }
     }
 
     fn violated(&self, detail: &str) {

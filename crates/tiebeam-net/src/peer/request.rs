@@ -82,7 +82,11 @@ pub(super) async fn request(peer: &Inner, service: Service, body: Bytes) -> Resu
         Err(_) => return Err(RequestError::Lost),
     }
     let _ = send.finish();
-    answer(&mut recv).await
+    let answer = answer(&mut recv).await;
+    if answer == Err(RequestError::Forbidden) {
+        tracing::warn!(peer = %peer.identity, %service, "refused by a peer: role forbids the service");
+    }
+    answer
 }
 
 async fn answer(recv: &mut RecvStream) -> Result<Bytes, RequestError> {
