@@ -43,7 +43,7 @@ pub(crate) struct Args {
     /// What to kill on the way.
     #[arg(long, value_enum, default_value = "one-by-one")]
     chaos: Chaos,
-    /// Take free ports instead of 4000 and 4400 and on.
+    /// Take another loopback address than 127.0.0.1, so that several runs can go on at once.
     #[arg(long)]
     free_ports: bool,
     /// Exit when done instead of leaving the dashboard open (also: DEMO_EXIT=1).

@@ -16,12 +16,16 @@ use tiebeam_node::wire::{NodeId, Role};
 /// The cluster's name; names of local clusters never meet.
 const CLUSTER: &str = "local";
 
+/// How many addresses of the loopback network are looked at for free ports.
+const HOSTS_TRIED: u32 = 100;
+
 /// Which ports the nodes take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Ports {
-    /// 4000 and on for HTTP, 4400 and on for QUIC, in order of node.
+    /// At 127.0.0.1, 4000 and on for HTTP, 4400 and on for QUIC, in order of node.
     Default,
-    /// Whatever is free.
+    /// The same at another address of the loopback network that nobody uses. Free ports at 127.0.0.1 would be lost to
+    /// somebody's outgoing connection while their node is away.
     Free,
 }
 
@@ -65,9 +69,8 @@ impl LocalCluster {
         };
         let names = (1..=cores).map(|n| (Role::Core, n)).chain((1..=edges).map(|n| (Role::Edge, n)));
         let mut nodes = Vec::new();
-        for (i, (role, n)) in names.enumerate() {
-            let id = NodeId(i as u64 + 1);
-            let (http, quic) = addresses(ports, i)?;
+        let addresses = addresses(ports, cores + edges)?;
+        for ((id, (role, n)), (http, quic)) in (1..).map(NodeId).zip(names).zip(addresses) {
             let name = format!("{role}-{n}");
             nodes.push(LocalNode { id, role, http, quic, dir: dir.join(&name), name, child: None });
         }
@@ -164,18 +167,28 @@ impl Drop for LocalCluster {
     }
 }
 
-fn addresses(ports: Ports, i: usize) -> Result<(SocketAddr, SocketAddr)> {
-    let at = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    match ports {
-        Ports::Default => {
-            let i = u16::try_from(i)?;
-            let (http, quic) = (at(4000 + i), at(4400 + i));
+/// HTTP and QUIC addresses of `count` nodes; all of them are free at this moment.
+fn addresses(ports: Ports, count: usize) -> Result<Vec<(SocketAddr, SocketAddr)>> {
+    let at = |host: Ipv4Addr| {
+        let places = 0..u16::try_from(count).expect("a few nodes at most");
+        places.map(move |i| (SocketAddr::from((host, 4000 + i)), SocketAddr::from((host, 4400 + i))))
+    };
+    let free = |host: Ipv4Addr| -> Result<Vec<_>> {
+        for (http, quic) in at(host) {
             TcpListener::bind(http).with_context(|| format!("port {http} (http) is in use"))?;
             UdpSocket::bind(quic).with_context(|| format!("port {quic} (quic) is in use"))?;
-            Ok((http, quic))
         }
-        Ports::Free => Ok((TcpListener::bind(at(0))?.local_addr()?, UdpSocket::bind(at(0))?.local_addr()?)),
+        Ok(at(host).collect())
+    };
+    if matches!(ports, Ports::Default) {
+        return free(Ipv4Addr::LOCALHOST);
     }
+    let hosts = (0..HOSTS_TRIED).map(|_| {
+        let [a, b, ..] = tiebeam_node::world::random().to_le_bytes();
+        Ipv4Addr::new(127, a.clamp(1, 254), b, 1)
+    });
+    let found = hosts.into_iter().find_map(|host| free(host).ok());
+    found.with_context(|| format!("none of {HOSTS_TRIED} loopback addresses has {count} free ports"))
 }
 
 /// The cluster's shared secret: made once, from the system's entropy.

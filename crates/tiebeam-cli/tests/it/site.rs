@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -40,8 +41,8 @@ impl Site {
         let cluster = CLUSTER.to_owned();
         let issued = self.authority.issue(Identity { node: NodeId(id), name: name.clone(), role, cluster }).unwrap();
         issued.write(&self.path("certs")).unwrap();
-        let quic = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let http = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let host = host();
+        let (quic, http) = (SocketAddr::from((host, 4400)), SocketAddr::from((host, 4000)));
         NodeFile {
             id,
             role,
@@ -115,6 +116,14 @@ impl NodeFile {
             cores.join(", ")
         )
     }
+}
+
+/// A loopback address that no other node of this process has, nor one of another that runs at the same time.
+fn host() -> Ipv4Addr {
+    static NEXT: AtomicU8 = AtomicU8::new(0);
+    let [a, b, ..] = std::process::id().to_le_bytes();
+    let c = NEXT.fetch_add(1, Ordering::Relaxed);
+    Ipv4Addr::new(127, a.clamp(1, 254), b, c.saturating_add(2))
 }
 
 /// A running node; killed when dropped.

@@ -1,4 +1,6 @@
 use std::collections::BTreeMap;
+use std::error::Error;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +9,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tiebeam_actor::{ExitReason, System};
 use tiebeam_log::{Client, Group, GroupConfig, Groups};
-use tiebeam_storage::disk::RealDisk;
+use tiebeam_storage::disk::{Disk, RealDisk};
 use tiebeam_storage::{Config, OpenError, SnapshotStore, Wal};
 use tiebeam_topics::Offset;
 use tiebeam_topics::batch::Record;
@@ -40,7 +42,15 @@ pub(crate) struct Cluster {
     pub(crate) mesh: Mesh,
     pub(crate) nodes: BTreeMap<NodeId, Node>,
     pub(crate) topic: TopicMeta,
-    dirs: BTreeMap<NodeId, tempfile::TempDir>,
+    places: BTreeMap<NodeId, Place>,
+    _dirs: Vec<tempfile::TempDir>,
+}
+
+/// Where a node keeps its data.
+#[derive(Clone)]
+pub(crate) struct Place {
+    pub(crate) dir: PathBuf,
+    pub(crate) disk: Arc<dyn Disk>,
 }
 
 struct Known(TopicMeta);
@@ -53,31 +63,42 @@ impl Catalog for Known {
 
 impl Cluster {
     pub(crate) async fn start(nodes: u64, partitions: u64) -> Self {
-        let replicas: Vec<NodeId> = (1..=nodes).map(NodeId).collect();
+        let dirs: Vec<tempfile::TempDir> = (0..nodes).map(|_| tempfile::tempdir().unwrap()).collect();
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let places = dirs.iter().map(|dir| Place { dir: dir.path().to_owned(), disk: disk.clone() }).collect();
+        Self { _dirs: dirs, ..Self::start_at(places, partitions).await.unwrap() }
+    }
+
+    /// Starts one node at each place.
+    pub(crate) async fn start_at(places: Vec<Place>, partitions: u64) -> Result<Self, Box<dyn Error>> {
+        let places: BTreeMap<NodeId, Place> = (1..).map(NodeId).zip(places).collect();
+        let replicas: Vec<NodeId> = places.keys().copied().collect();
         let partition = |n| PartitionMeta { group: GroupId(100 + n), replicas: replicas.clone() };
         let topic = TopicMeta { name: TOPIC.to_owned(), partitions: (0..partitions).map(partition).collect() };
-        let dirs = replicas.iter().map(|n| (*n, tempfile::tempdir().unwrap())).collect();
-        let mut cluster = Self { mesh: Mesh::default(), nodes: BTreeMap::new(), topic, dirs };
+        let mut cluster = Self { mesh: Mesh::default(), nodes: BTreeMap::new(), topic, places, _dirs: Vec::new() };
         for node in replicas {
-            cluster.start_node(node).await;
+            cluster.try_start_node(node).await?;
         }
-        cluster
+        Ok(cluster)
     }
 
     pub(crate) async fn start_node(&mut self, id: NodeId) {
-        let dir = self.dirs[&id].path();
-        let disk = Arc::new(RealDisk);
+        self.try_start_node(id).await.unwrap();
+    }
+
+    async fn try_start_node(&mut self, id: NodeId) -> Result<(), Box<dyn Error>> {
+        let Place { dir, disk } = self.places[&id].clone();
         // What was dropped with the node's life before may still be on its way out.
         let opened = async {
             loop {
-                match Wal::open(Config::new(dir), disk.clone()) {
+                match Wal::open(Config::new(&dir), disk.clone()) {
                     Err(OpenError::Locked { .. }) => tiebeam_world::sleep(Duration::from_millis(5)).await,
-                    opened => return opened.unwrap(),
+                    opened => return opened,
                 }
             }
         };
-        let (wal, _) = patiently(opened).await;
-        let snapshots = SnapshotStore::open(dir, disk).unwrap();
+        let (wal, _) = patiently(opened).await?;
+        let snapshots = SnapshotStore::open(dir, disk)?;
         let groups = Groups::start(id, Arc::new(wal), snapshots, self.mesh.of(id, Role::Core));
         self.mesh.heal(id);
         // Elections within a fraction of a second, so that tests don't wait.
@@ -89,12 +110,13 @@ impl Cluster {
         let (server, mut partitions) = (FetchServer::default(), Vec::new());
         for partition in &self.topic.partitions {
             let opened = groups.open(partition.group, &partition.replicas, config.clone(), Partition::default);
-            let group = opened.await.unwrap();
+            let group = opened.await?;
             server.insert(group.clone());
             partitions.push(group);
         }
         self.mesh.serve_fetch(id, server.clone());
         self.nodes.insert(id, Node { groups, partitions, system: System::new(id, Incarnation(1)), server });
+        Ok(())
     }
 
     /// Stops a node without a word to the others.

@@ -6,4 +6,5 @@ mod cluster;
 mod consumer;
 mod fetch;
 mod mesh;
+mod power;
 mod producer;
