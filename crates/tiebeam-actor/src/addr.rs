@@ -13,7 +13,7 @@ use tiebeam_wire::NodeId;
 pub use call::Call;
 
 use crate::actor::Dispatch;
-use crate::cell::{Cell, Message, Process, Signal};
+use crate::cell::{Cell, Process, Signal};
 use crate::table::Typed;
 use crate::{Actor, CallError, Dest, ExitReason, Pid, ReplyTo, System, current};
 
@@ -206,11 +206,11 @@ where
     match target? {
         Target::Here(cell) => {
             // An actor that waited for room in its own mailbox would wait for itself.
-            let is_own = current::sender(system) == cell.pid;
-            if !is_own {
-                cell.credits.acquire().await.map_err(|_| CallError::NoProc)?.forget();
+            match current::sender(system) == cell.pid {
+                true => cell.credits.overdraw()?,
+                false => cell.credits.take().await?,
             }
-            push_cast::<A, M, Mode>(&cell, message, !is_own)
+            push_cast::<A, M, Mode>(&cell, message)
         }
         Target::Abroad(node, to) => abroad::cast::<A, M>(system, node, to, &message),
     }
@@ -224,25 +224,21 @@ where
 {
     match target? {
         Target::Here(cell) => {
-            let credit = cell.credits.try_acquire().map_err(|error| match error {
-                tokio::sync::TryAcquireError::Closed => CallError::NoProc,
-                tokio::sync::TryAcquireError::NoPermits => CallError::Overloaded,
-            })?;
-            credit.forget();
-            push_cast::<A, M, Mode>(&cell, message, true)
+            cell.credits.try_take()?;
+            push_cast::<A, M, Mode>(&cell, message)
         }
         Target::Abroad(node, to) => abroad::cast::<A, M>(system, node, to, &message),
     }
 }
 
-fn push_cast<A, M, Mode>(cell: &Cell<A>, message: M, is_credited: bool) -> Result<(), CallError>
+fn push_cast<A, M, Mode>(cell: &Cell<A>, message: M) -> Result<(), CallError>
 where
     A: Dispatch<M, Mode>,
     M: Send + 'static,
     Mode: 'static,
 {
     let envelope = Box::new(Typed::<A, M, Mode> { message, reply_to: ReplyTo::nobody() });
-    cell.push(Message { envelope, is_credited }).map_err(|_| CallError::NoProc)
+    cell.push(envelope).map_err(|_| CallError::NoProc)
 }
 
 impl<A: Actor> Clone for Addr<A> {

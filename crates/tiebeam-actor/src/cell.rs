@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use bytes::Bytes;
-use tiebeam_wire::{Incarnation, Instant, NodeId};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tiebeam_wire::{Incarnation, NodeId};
+use tokio::sync::oneshot;
 
+use crate::credits::Credits;
+use crate::mailbox::Mailbox;
 use crate::process::links::Links;
 use crate::remote::ExitKind;
 use crate::reply::RemoteCaller;
@@ -54,16 +56,13 @@ pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub(crate) trait Envelope<A: Actor>: Send {
     fn handle<'a>(self: Box<Self>, actor: &'a mut A, ctx: &'a mut Ctx<A>) -> BoxFuture<'a, ()>;
     /// Says whether the sender still waits for an answer, or never did.
-    fn is_wanted(&self, now: Instant) -> bool;
+    fn is_wanted(&self) -> bool;
     /// The message's type, for people.
     fn name(&self) -> &'static str;
 }
 
-pub(crate) struct Message<A: Actor> {
-    pub(crate) envelope: Box<dyn Envelope<A>>,
-    /// Whether a credit comes back once it is taken.
-    pub(crate) is_credited: bool,
-}
+/// A message in the queue; holds a credit until it is taken.
+pub(crate) type Message<A> = Box<dyn Envelope<A>>;
 
 pub(crate) enum Item<A: Actor> {
     Message(Message<A>),
@@ -124,9 +123,8 @@ pub(crate) struct Cell<A: Actor> {
     pub(crate) system: System,
     pub(crate) pid: Pid,
     pub(crate) parent: Option<Pid>,
-    pub(crate) queue: mpsc::UnboundedSender<Item<A>>,
-    pub(crate) queue_len: AtomicUsize,
-    pub(crate) credits: Semaphore,
+    pub(crate) mailbox: Mailbox<Item<A>>,
+    pub(crate) credits: Credits,
     pub(crate) ties: Mutex<Ties>,
     pub(crate) has_foreign_ties: AtomicBool,
     pub(crate) exit: OnceLock<ExitReason>,
@@ -134,10 +132,9 @@ pub(crate) struct Cell<A: Actor> {
 }
 
 impl<A: Actor> Cell<A> {
-    /// Queues a message; gives it back if the process is gone.
+    /// Queues a message that has a credit; gives it back if the process is gone.
     pub(crate) fn push(&self, message: Message<A>) -> Result<(), Message<A>> {
-        self.queue_len.fetch_add(1, Ordering::Relaxed);
-        self.queue.send(Item::Message(message)).map_err(|unsent| match unsent.0 {
+        self.mailbox.push(Item::Message(message)).map_err(|unsent| match unsent {
             Item::Message(message) => message,
             Item::Signal(_) => unreachable!("a message was sent"),
         })
@@ -162,7 +159,7 @@ impl<A: Actor> Process for Cell<A> {
     }
 
     fn signal(&self, signal: Signal) -> Result<(), Signal> {
-        self.queue.send(Item::Signal(signal)).map_err(|unsent| match unsent.0 {
+        self.mailbox.push(Item::Signal(signal)).map_err(|unsent| match unsent {
             Item::Signal(signal) => signal,
             Item::Message(_) => unreachable!("a signal was sent"),
         })
@@ -177,16 +174,15 @@ impl<A: Actor> Process for Cell<A> {
             return inbound.refuse(CallError::Incompatible);
         };
         // A lane must not wait for one slow actor, so what finds no credit is refused at once.
-        let Ok(credit) = self.credits.try_acquire() else {
+        if let Err(no_credit) = self.credits.try_take() {
             tracing::debug!(pid = %self.pid, kind = self.kind(), "mailbox is full, message of another node refused");
-            return inbound.refuse(CallError::Overloaded);
-        };
-        credit.forget();
+            return inbound.refuse(no_credit.into());
+        }
         let process: Arc<dyn Process> = Arc::<Self>::clone(&self);
         let reply_to = ReplyTo::remote(inbound.caller, process);
         let envelope = Box::new(Encoded { decode: entry.decode, name: entry.name, body: inbound.body, reply_to });
         // If the actor has just ended, the dropped message tells its caller why.
-        drop(self.push(Message { envelope, is_credited: true }));
+        drop(self.push(envelope));
     }
 
     fn ties(&self) -> MutexGuard<'_, Ties> {
@@ -202,7 +198,7 @@ impl<A: Actor> Process for Cell<A> {
     }
 
     fn queue_len(&self) -> usize {
-        self.queue_len.load(Ordering::Relaxed)
+        self.credits.waiting() as usize
     }
 
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {

@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 
+use crate::credits::NoCredit;
 use crate::{ExitReason, Pid};
 
 /// Why a call has no answer. The variants are in wire order.
@@ -35,6 +36,15 @@ impl CallError {
     #[must_use]
     pub const fn is_unhandled(&self) -> bool {
         matches!(self, Self::NoProc | Self::Overloaded | Self::Incompatible)
+    }
+}
+
+impl From<NoCredit> for CallError {
+    fn from(no_credit: NoCredit) -> Self {
+        match no_credit {
+            NoCredit::Full => Self::Overloaded,
+            NoCredit::Closed => Self::NoProc,
+        }
     }
 }
 

@@ -20,9 +20,11 @@ compile_error!("tiebeam needs panic = \"unwind\": a panic ends one actor, not th
 mod actor;
 mod addr;
 mod cell;
+mod credits;
 mod ctx;
 mod current;
 mod error;
+mod mailbox;
 mod pid;
 mod process;
 mod reason;

@@ -12,13 +12,13 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::{coop, unconstrained};
+use tokio::sync::oneshot;
+use tokio::task::coop;
 
 use crate::cell::{BoxFuture, Cell, Item, Message, Process};
+use crate::mailbox::Batch;
 use crate::{Actor, Addr, Ctx, ExitReason, Info, Pid};
 
 /// What waits to be handled.
@@ -35,19 +35,20 @@ pub(crate) type Started<A> = oneshot::Sender<Result<Addr<A>, ExitReason>>;
 
 struct Runner<A: Actor> {
     cell: Arc<Cell<A>>,
-    outer: mpsc::UnboundedReceiver<Item<A>>,
+    /// Taken from the outer queue and not looked at. Not empty only if a signal in it ends the process: what came behind
+    /// that must be refused like what is still in the queue.
+    arrived: Batch<Item<A>>,
     inner: VecDeque<Inner<A>>,
 }
 
 /// Runs a process from its start to its end.
 pub(crate) async fn run<A: Actor>(
     cell: Arc<Cell<A>>,
-    outer: mpsc::UnboundedReceiver<Item<A>>,
     args: A::Args,
     started: Started<A>,
 ) {
     let mut ctx = Ctx::new(Arc::clone(&cell));
-    let mut runner = Runner { cell, outer, inner: VecDeque::new() };
+    let mut runner = Runner { cell, arrived: Batch::default(), inner: VecDeque::new() };
     let init = match runner.take_queued() {
         Ok(()) => runner.drive(Box::pin(async { A::init(args, &mut ctx).await })).await.flatten(),
         Err(reason) => Err(reason),
@@ -119,17 +120,14 @@ impl<A: Actor> Runner<A> {
     }
 
     async fn handle(&mut self, message: Message<A>, actor: &mut A, ctx: &mut Ctx<A>) -> Result<(), ExitReason> {
-        self.cell.queue_len.fetch_sub(1, Ordering::Relaxed);
-        if message.is_credited {
-            self.cell.credits.add_permits(1);
-        }
-        if !message.envelope.is_wanted(tiebeam_world::now()) {
+        self.cell.credits.give_back();
+        if !message.is_wanted() {
             quietly(|| drop(message));
             return Ok(());
         }
-        let handling = message.envelope.name();
+        let handling = message.name();
         self.cell.ties().handling = Some(handling);
-        let handled = self.drive(message.envelope.handle(actor, ctx)).await;
+        let handled = self.drive(message.handle(actor, ctx)).await;
         if handled.is_ok() {
             // Kept on failure: the crash report names it.
             self.cell.ties().handling = None;
@@ -157,8 +155,13 @@ impl<A: Actor> Runner<A> {
             if let Some(next) = self.inner.pop_front() {
                 return Ok(next);
             }
-            let item = unconstrained(self.outer.recv()).await.expect("the cell holds a sender");
-            self.receive(item)?;
+            // Woken without an arrival, it looks and sleeps on.
+            let mut slept = false;
+            poll_fn(|cx| match !std::mem::replace(&mut slept, true) && self.cell.mailbox.park(cx.waker()) {
+                true => Poll::Pending,
+                false => Poll::Ready(()),
+            })
+            .await;
         }
     }
 
@@ -186,27 +189,24 @@ impl<A: Actor> Runner<A> {
     }
 
     fn take_queued(&mut self) -> Result<(), ExitReason> {
-        while let Ok(item) = self.outer.try_recv() {
-            self.receive(item)?;
+        loop {
+            while let Some(item) = self.arrived.next() {
+                self.receive(item)?;
+            }
+            self.arrived = self.cell.mailbox.take();
+            if self.arrived.is_empty() {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// Takes what has arrived and asks to be woken by what will.
-    fn take_arrivals(&mut self, cx: &mut Context<'_>) -> Result<(), ExitReason> {
-        // Outside tokio's budget: a handler that uses it up at each poll must still be killed.
-        let mut arrivals = unconstrained(poll_fn(|cx| {
-            while let Poll::Ready(item) = self.outer.poll_recv(cx) {
-                let item = item.expect("the cell holds a sender");
-                if let Err(reason) = self.receive(item) {
-                    return Poll::Ready(reason);
-                }
+    fn take_arrivals(&mut self, cx: &Context<'_>) -> Result<(), ExitReason> {
+        loop {
+            self.take_queued()?;
+            if self.cell.mailbox.park(cx.waker()) {
+                return Ok(());
             }
-            Poll::Pending
-        }));
-        match std::pin::Pin::new(&mut arrivals).poll(cx) {
-            Poll::Ready(reason) => Err(reason),
-            Poll::Pending => Ok(()),
         }
     }
 

@@ -16,7 +16,6 @@ use crate::{CallError, Pid, Ref, System};
 pub struct ReplyTo<R: Send + 'static> {
     slot: Slot<R>,
     callee: Option<Arc<dyn Process>>,
-    deadline: Option<Instant>,
 }
 
 enum Slot<R> {
@@ -55,19 +54,18 @@ impl<R: Send + 'static> ReplyTo<R> {
     /// Says whether somebody still waits: not after the caller's deadline, not if the caller is gone, never for a cast.
     #[must_use]
     pub fn is_awaited(&self) -> bool {
-        !matches!(self.slot, Slot::Nobody) && self.is_wanted(tiebeam_world::now())
+        !matches!(self.slot, Slot::Nobody) && self.is_wanted()
     }
 
     pub(crate) const fn nobody() -> Self {
-        Self { slot: Slot::Nobody, callee: None, deadline: None }
+        Self { slot: Slot::Nobody, callee: None }
     }
 
     pub(crate) fn local(
         caller: oneshot::Sender<Result<R, CallError>>,
         callee: Arc<dyn Process>,
-        deadline: Instant,
     ) -> Self {
-        Self { slot: Slot::Local(caller), callee: Some(callee), deadline: Some(deadline) }
+        Self { slot: Slot::Local(caller), callee: Some(callee) }
     }
 
     /// Refuses the call.
@@ -80,18 +78,21 @@ impl<R: Send + 'static> ReplyTo<R> {
     }
 
     /// Says whether handling the message still has a purpose; always so for a cast.
-    pub(crate) fn is_wanted(&self, now: Instant) -> bool {
-        let is_closed = matches!(&self.slot, Slot::Local(caller) if caller.is_closed());
-        !is_closed && self.deadline.is_none_or(|deadline| now <= deadline)
+    pub(crate) fn is_wanted(&self) -> bool {
+        match &self.slot {
+            Slot::Nobody => true,
+            // A caller on this node closes its end itself when its time is up.
+            Slot::Local(caller) => !caller.is_closed(),
+            Slot::Remote(caller, _) => tiebeam_world::now() <= caller.deadline,
+        }
     }
 }
 
 /// A caller on another node, before it is known what type it is answered with.
 impl ReplyTo<()> {
     pub(crate) fn remote(caller: Option<RemoteCaller>, callee: Arc<dyn Process>) -> Self {
-        let deadline = caller.as_ref().map(|caller| caller.deadline);
         let slot = caller.map_or(Slot::Nobody, |caller| Slot::Remote(caller, |()| Vec::new()));
-        Self { slot, callee: Some(callee), deadline }
+        Self { slot, callee: Some(callee) }
     }
 
     pub(crate) fn encoded_by<R: Send + 'static>(mut self, encode: fn(&R) -> Vec<u8>) -> ReplyTo<R> {
@@ -99,7 +100,7 @@ impl ReplyTo<()> {
             Slot::Remote(caller, _) => Slot::Remote(caller, encode),
             Slot::Nobody | Slot::Local(_) => Slot::Nobody,
         };
-        ReplyTo { slot, callee: self.callee.take(), deadline: self.deadline }
+        ReplyTo { slot, callee: self.callee.take() }
     }
 }
 
@@ -129,6 +130,6 @@ impl<R: Send + 'static> fmt::Debug for ReplyTo<R> {
             Slot::Local(_) => "local",
             Slot::Remote(..) => "remote",
         };
-        f.debug_struct("ReplyTo").field("caller", &slot).field("deadline", &self.deadline).finish()
+        f.debug_struct("ReplyTo").field("caller", &slot).finish()
     }
 }

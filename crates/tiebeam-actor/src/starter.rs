@@ -1,10 +1,12 @@
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::cell::{Cell, Process, Signal, Ties};
+use crate::credits::Credits;
+use crate::mailbox::Mailbox;
 use crate::{Actor, Addr, ExitKind, ExitReason, Pid, System, current, process};
 
 /// Starts actors, linked to a parent if it came from one. A value: change it, use it, clone it.
@@ -46,7 +48,7 @@ impl Starter {
     /// # Errors
     /// The reason why `init` failed, which is told in no other way; the process is gone and its name free.
     pub async fn spawn<A: Actor>(self, args: A::Args) -> Result<Addr<A>, ExitReason> {
-        let (cell, outer) = self.cell::<A>();
+        let cell = self.cell::<A>();
         let pid = cell.pid;
         self.system.added(Arc::<Cell<A>>::clone(&cell))?;
         if let Some(name) = self.name
@@ -57,7 +59,7 @@ impl Starter {
         }
         let adoption = Adoption::new(self.parent, pid, &cell);
         let (started, start) = oneshot::channel();
-        tiebeam_world::spawn("actor.run", current::scope(pid, process::run(cell, outer, args, started)));
+        tiebeam_world::spawn("actor.run", current::scope(pid, process::run(cell, args, started)));
         let result = start.await.unwrap_or(Err(ExitReason::NoProc));
         if result.is_ok() {
             adoption.keep();
@@ -65,21 +67,18 @@ impl Starter {
         result
     }
 
-    fn cell<A: Actor>(&self) -> (Arc<Cell<A>>, mpsc::UnboundedReceiver<crate::cell::Item<A>>) {
-        let (queue, outer) = mpsc::unbounded_channel();
-        let cell = Cell {
+    fn cell<A: Actor>(&self) -> Arc<Cell<A>> {
+        Arc::new(Cell {
             system: self.system.clone(),
             pid: self.system.fresh_pid(),
             parent: self.parent.as_ref().map(|parent| parent.pid()),
-            queue,
-            queue_len: AtomicUsize::new(0),
-            credits: Semaphore::new(self.mailbox_messages_max as usize),
+            mailbox: Mailbox::new(),
+            credits: Credits::new(self.mailbox_messages_max),
             ties: Mutex::new(Ties::default()),
             has_foreign_ties: AtomicBool::new(false),
             exit: OnceLock::new(),
             table: OnceLock::new(),
-        };
-        (Arc::new(cell), outer)
+        })
     }
 }
 

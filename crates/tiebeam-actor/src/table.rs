@@ -5,7 +5,6 @@ use std::fmt;
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tiebeam_wire::Instant;
 use tiebeam_wire::codec::{self, DecodeError};
 
 use crate::actor::{Dispatch, Immediate, Later};
@@ -158,8 +157,8 @@ impl<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> Envelope<A> for Typ
         Box::pin(async move { actor.dispatch(message, reply_to, ctx).await })
     }
 
-    fn is_wanted(&self, now: Instant) -> bool {
-        self.reply_to.is_wanted(now)
+    fn is_wanted(&self) -> bool {
+        self.reply_to.is_wanted()
     }
 
     fn name(&self) -> &'static str {
@@ -188,8 +187,8 @@ impl<A: Actor> Envelope<A> for Encoded<A> {
         })
     }
 
-    fn is_wanted(&self, now: Instant) -> bool {
-        self.reply_to.is_wanted(now)
+    fn is_wanted(&self) -> bool {
+        self.reply_to.is_wanted()
     }
 
     fn name(&self) -> &'static str {

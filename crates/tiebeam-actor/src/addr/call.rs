@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::{CALL_TIMEOUT, Target, abroad};
 use crate::actor::Dispatch;
-use crate::cell::{BoxFuture, Cell, Message, Process};
+use crate::cell::{BoxFuture, Cell, Process};
 use crate::table::Typed;
 use crate::{CallError, ReplyTo, System};
 
@@ -53,13 +53,13 @@ where
     Mode: 'static,
 {
     let deadline = tiebeam_world::now() + timeout;
-    let credit = tiebeam_world::timeout(timeout, cell.credits.acquire()).await;
+    let credit = tiebeam_world::timeout(timeout, cell.credits.take()).await;
     // The message never left, so this is no timeout: trying again is safe.
-    credit.map_err(|_| CallError::Overloaded)?.map_err(|_| CallError::NoProc)?.forget();
+    credit.map_err(|_| CallError::Overloaded)??;
     let (caller, answer) = oneshot::channel();
     let process: Arc<dyn Process> = Arc::<Cell<A>>::clone(&cell);
-    let envelope = Box::new(Typed::<A, M, Mode> { message, reply_to: ReplyTo::local(caller, process, deadline) });
-    if cell.push(Message { envelope, is_credited: true }).is_err() {
+    let envelope = Box::new(Typed::<A, M, Mode> { message, reply_to: ReplyTo::local(caller, process) });
+    if cell.push(envelope).is_err() {
         return Err(CallError::NoProc);
     }
     let left = deadline.since(tiebeam_world::now());

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use tokio::task::unconstrained;
-
 use super::{Inner, Runner, quietly};
 use crate::cell::{Item, Process, Signal};
 use crate::{Actor, Ctx, ExitKind, ExitReason};
@@ -27,21 +25,19 @@ impl<A: Actor> Runner<A> {
         quietly(|| drop(actor));
         quietly(|| drop(ctx));
         cell.system.removed(cell.pid);
-        self.refuse_queued().await;
+        self.refuse_queued();
         self.tell(&reason);
     }
 
     /// Answers what nobody will handle any more. What arrives from here on bounces off the closed queue.
-    async fn refuse_queued(&mut self) {
-        self.outer.close();
+    fn refuse_queued(&mut self) {
+        let arrived = self.cell.mailbox.close();
         while let Some(waiting) = self.inner.pop_front() {
             if let Inner::Message(message) = waiting {
                 quietly(|| drop(message));
             }
         }
-        // `try_recv` would miss a sender that passed the check before the close and has not pushed yet, and what it sends
-        // would vanish: a monitor that never fires. `recv` ends only when all of them are through.
-        while let Some(item) = unconstrained(self.outer.recv()).await {
+        for item in std::mem::take(&mut self.arrived).chain(arrived) {
             match item {
                 Item::Message(message) => quietly(|| drop(message)),
                 // Its callers were promised an answer while the process lived: they hear why it ended.
