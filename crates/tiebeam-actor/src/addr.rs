@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tiebeam_wire::NodeId;
 
-pub use call::Call;
+pub use call::{Call, Calling};
 
 use crate::actor::Dispatch;
 use crate::cell::{Cell, Process, Signal};

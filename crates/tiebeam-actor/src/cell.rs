@@ -116,6 +116,8 @@ pub(crate) trait Process: Send + Sync {
     fn has_foreign_ties(&self) -> &AtomicBool;
     fn exit_reason(&self) -> Option<&ExitReason>;
     fn queue_len(&self) -> usize;
+    /// Forgets how to wake the process, after which nobody ever does: its runtime is gone.
+    fn abandon(&self);
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 }
 
@@ -199,6 +201,10 @@ impl<A: Actor> Process for Cell<A> {
 
     fn queue_len(&self) -> usize {
         self.credits.waiting() as usize
+    }
+
+    fn abandon(&self) {
+        self.mailbox.forget_taker();
     }
 
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {

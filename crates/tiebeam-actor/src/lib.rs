@@ -30,13 +30,14 @@ mod process;
 mod reason;
 mod remote;
 mod reply;
+mod scheduler;
 mod starter;
 mod supervisor;
 mod system;
 mod table;
 
 pub use actor::{Actor, Deferred, Dispatch, Handler, Immediate, Info, Later};
-pub use addr::{Addr, CALL_TIMEOUT, Call, Named};
+pub use addr::{Addr, CALL_TIMEOUT, Call, Calling, Named};
 pub use ctx::{Ctx, TASKS_MAX, TIMERS_MAX, TimerId};
 pub use error::{CallError, NoConnection, RegisterError};
 pub use pid::{Pid, Ref};

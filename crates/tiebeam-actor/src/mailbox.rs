@@ -100,6 +100,11 @@ impl<T> Mailbox<T> {
         }
     }
 
+    /// Drops the waker of a taker that will never take.
+    pub(crate) fn forget_taker(&self) {
+        drop(self.taker.take());
+    }
+
     /// Refuses all pushes from here on, and takes what is there.
     pub(crate) fn close(&self) -> Batch<T> {
         turn_round(self.head.swap(closed(), Ordering::AcqRel))
@@ -220,7 +225,9 @@ mod tests {
             let pushers: Vec<_> = (0..4_u64)
                 .map(|pusher| {
                     let mailbox = Arc::clone(&mailbox);
-                    std::thread::spawn(move || (0..500).filter(|n| mailbox.push((pusher, Box::new(*n))).is_ok()).count())
+                    std::thread::spawn(move || {
+                        (0..500).filter(|n| mailbox.push((pusher, Box::new(*n))).is_ok()).count()
+                    })
                 })
                 .collect();
             let mut seen = Vec::new();

@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
-use tokio::task::coop;
 
 use crate::cell::{BoxFuture, Cell, Item, Message, Process};
 use crate::mailbox::Batch;
@@ -39,16 +38,14 @@ struct Runner<A: Actor> {
     /// that must be refused like what is still in the queue.
     arrived: Batch<Item<A>>,
     inner: VecDeque<Inner<A>>,
+    /// Messages handled in this slice.
+    handled: u32,
 }
 
 /// Runs a process from its start to its end.
-pub(crate) async fn run<A: Actor>(
-    cell: Arc<Cell<A>>,
-    args: A::Args,
-    started: Started<A>,
-) {
+pub(crate) async fn run<A: Actor>(cell: Arc<Cell<A>>, args: A::Args, started: Started<A>) {
     let mut ctx = Ctx::new(Arc::clone(&cell));
-    let mut runner = Runner { cell, arrived: Batch::default(), inner: VecDeque::new() };
+    let mut runner = Runner { cell, arrived: Batch::default(), inner: VecDeque::new(), handled: 0 };
     let init = match runner.take_queued() {
         Ok(()) => runner.drive(Box::pin(async { A::init(args, &mut ctx).await })).await.flatten(),
         Err(reason) => Err(reason),
@@ -65,6 +62,22 @@ pub(crate) async fn run<A: Actor>(
     tracing::debug!(pid = %runner.cell.pid, kind = runner.cell.kind(), "actor started");
     let reason = runner.serve(&mut actor, &mut ctx).await;
     runner.end(ctx, Some(actor), reason).await;
+}
+
+/// How many messages a process handles before it goes to the back.
+const SLICE_MAX: u32 = 64;
+
+/// Goes to the back of those who are ready.
+async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Runs code that only cleans up; a panic there harms nobody.
@@ -96,7 +109,11 @@ impl<A: Actor> Runner<A> {
                 return self.terminate(actor, ctx, reason).await;
             }
             // Without this an actor whose queue is never empty would keep its worker for itself.
-            coop::consume_budget().await;
+            if self.handled >= SLICE_MAX {
+                self.handled = 0;
+                yield_now().await;
+            }
+            self.handled += 1;
             let next = match self.next().await {
                 Ok(next) => next,
                 Err(reason) => return reason,
@@ -155,6 +172,7 @@ impl<A: Actor> Runner<A> {
             if let Some(next) = self.inner.pop_front() {
                 return Ok(next);
             }
+            self.handled = 0;
             // Woken without an arrival, it looks and sleeps on.
             let mut slept = false;
             poll_fn(|cx| match !std::mem::replace(&mut slept, true) && self.cell.mailbox.park(cx.waker()) {

@@ -61,10 +61,7 @@ impl<R: Send + 'static> ReplyTo<R> {
         Self { slot: Slot::Nobody, callee: None }
     }
 
-    pub(crate) fn local(
-        caller: oneshot::Sender<Result<R, CallError>>,
-        callee: Arc<dyn Process>,
-    ) -> Self {
+    pub(crate) fn local(caller: oneshot::Sender<Result<R, CallError>>, callee: Arc<dyn Process>) -> Self {
         Self { slot: Slot::Local(caller), callee: Some(callee) }
     }
 

@@ -59,7 +59,7 @@ impl Starter {
         }
         let adoption = Adoption::new(self.parent, pid, &cell);
         let (started, start) = oneshot::channel();
-        tiebeam_world::spawn("actor.run", current::scope(pid, process::run(cell, args, started)));
+        self.system.run(current::scope(pid, process::run(cell, args, started)));
         let result = start.await.unwrap_or(Err(ExitReason::NoProc));
         if result.is_ok() {
             adoption.keep();

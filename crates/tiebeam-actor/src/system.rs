@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 pub use introspect::ProcessInfo;
 
 use crate::cell::{Process, Signal};
+use crate::scheduler::Scheduler;
 use crate::{Actor, Addr, CallError, ExitKind, ExitReason, Named, Pid, Ref, RegisterError, Router, Starter};
 use names::Names;
 use remote::Calls;
@@ -54,6 +55,7 @@ struct Inner {
     names: Mutex<Names>,
     router: RwLock<Option<Arc<dyn Router>>>,
     calls: Mutex<Calls>,
+    scheduler: Scheduler,
 }
 
 impl System {
@@ -76,6 +78,7 @@ impl System {
             names: Mutex::default(),
             router: RwLock::default(),
             calls: Mutex::default(),
+            scheduler: Scheduler::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -193,6 +196,18 @@ impl System {
             return None;
         }
         self.table().get(&pid.serial).cloned()
+    }
+
+    /// Runs a process's future.
+    pub(crate) fn run(&self, process: impl Future<Output = ()> + Send + 'static) {
+        // Weak: the workers outlive the last handle to the system, and must not keep it alive.
+        let inner = Arc::downgrade(&self.inner);
+        let abandon = move || {
+            let Some(inner) = inner.upgrade() else { return };
+            let processes: Vec<_> = Self { inner }.table().values().cloned().collect();
+            processes.iter().for_each(|process| process.abandon());
+        };
+        self.inner.scheduler.run(process, abandon);
     }
 
     /// Puts a new process into the table.

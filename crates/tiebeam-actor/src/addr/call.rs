@@ -1,16 +1,20 @@
 use std::fmt;
 use std::future::IntoFuture;
 use std::marker::PhantomData;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tiebeam_wire::Instant;
 use tokio::sync::oneshot;
 
 use super::{CALL_TIMEOUT, Target, abroad};
 use crate::actor::Dispatch;
 use crate::cell::{BoxFuture, Cell, Process};
+use crate::credits::NoCredit;
 use crate::table::Typed;
-use crate::{CallError, ReplyTo, System};
+use crate::{CallError, ReplyTo, System, current};
 
 /// A call that is made when it is awaited.
 ///
@@ -34,47 +38,134 @@ impl<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> Call<A, M, Mode> {
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
+}
 
-    async fn run(self) -> Result<A::Answer, CallError> {
-        let deadline = tiebeam_world::now() + self.timeout;
-        match self.target? {
-            Target::Here(cell) => call_here::<A, M, Mode>(cell, self.message, self.timeout).await,
-            Target::Abroad(node, to) => {
-                abroad::call::<A, M, A::Answer>(&self.system, node, to, self.message, deadline).await
+/// A call under way.
+pub struct Calling<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> {
+    state: State<A, M, Mode>,
+}
+
+enum State<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> {
+    New(Call<A, M, Mode>),
+    /// Waits for room in the mailbox.
+    Queueing(BoxFuture<'static, Result<Waiting<A::Answer>, CallError>>),
+    Waiting(Waiting<A::Answer>),
+    Abroad(BoxFuture<'static, Result<A::Answer, CallError>>),
+    Done,
+}
+
+/// The message is in the mailbox.
+struct Waiting<R> {
+    answer: oneshot::Receiver<Result<R, CallError>>,
+    deadline: Instant,
+    /// Wakes the caller if no process does that for its calls together.
+    sleep: Option<BoxFuture<'static, ()>>,
+}
+
+// What is pinned lies in boxes; the message only passes through.
+impl<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> Unpin for Calling<A, M, Mode> {}
+
+impl<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> Future for Calling<A, M, Mode> {
+    type Output = Result<A::Answer, CallError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            let polled = match &mut self.state {
+                State::New(_) => {
+                    let State::New(call) = std::mem::replace(&mut self.state, State::Done) else { unreachable!() };
+                    match call.begin() {
+                        Ok(state) => self.state = state,
+                        Err(error) => return Poll::Ready(Err(error)),
+                    }
+                    continue;
+                }
+                State::Queueing(queueing) => match std::task::ready!(queueing.as_mut().poll(cx)) {
+                    Ok(waiting) => {
+                        self.state = State::Waiting(waiting);
+                        continue;
+                    }
+                    Err(error) => Poll::Ready(Err(error)),
+                },
+                State::Waiting(waiting) => waiting.poll(cx),
+                State::Abroad(answer) => answer.as_mut().poll(cx),
+                State::Done => panic!("a call was polled after its answer"),
+            };
+            if polled.is_ready() {
+                self.state = State::Done;
             }
+            return polled;
         }
     }
 }
 
-async fn call_here<A, M, Mode>(cell: Arc<Cell<A>>, message: M, timeout: Duration) -> Result<A::Answer, CallError>
+impl<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> Call<A, M, Mode> {
+    fn begin(self) -> Result<State<A, M, Mode>, CallError> {
+        let Self { system, target, message, timeout, .. } = self;
+        let deadline = tiebeam_world::now() + timeout;
+        Ok(match target? {
+            Target::Here(cell) => match cell.credits.try_take() {
+                Ok(()) => State::Waiting(place::<A, M, Mode>(&cell, message, deadline)?),
+                Err(NoCredit::Closed) => return Err(CallError::NoProc),
+                Err(NoCredit::Full) => State::Queueing(Box::pin(async move {
+                    let credit = tiebeam_world::timeout(timeout, cell.credits.take()).await;
+                    // The message never left, so this is no timeout: trying again is safe.
+                    credit.map_err(|_| CallError::Overloaded)??;
+                    place::<A, M, Mode>(&cell, message, deadline)
+                })),
+            },
+            Target::Abroad(node, to) => State::Abroad(Box::pin(async move {
+                abroad::call::<A, M, A::Answer>(&system, node, to, message, deadline).await
+            })),
+        })
+    }
+}
+
+/// Puts a message that has its credit into the mailbox.
+fn place<A, M, Mode>(cell: &Arc<Cell<A>>, message: M, deadline: Instant) -> Result<Waiting<A::Answer>, CallError>
 where
     A: Dispatch<M, Mode>,
     M: Send + 'static,
     Mode: 'static,
 {
-    let deadline = tiebeam_world::now() + timeout;
-    let credit = tiebeam_world::timeout(timeout, cell.credits.take()).await;
-    // The message never left, so this is no timeout: trying again is safe.
-    credit.map_err(|_| CallError::Overloaded)??;
     let (caller, answer) = oneshot::channel();
-    let process: Arc<dyn Process> = Arc::<Cell<A>>::clone(&cell);
+    let process: Arc<dyn Process> = Arc::<Cell<A>>::clone(cell);
     let envelope = Box::new(Typed::<A, M, Mode> { message, reply_to: ReplyTo::local(caller, process) });
-    if cell.push(envelope).is_err() {
-        return Err(CallError::NoProc);
-    }
-    let left = deadline.since(tiebeam_world::now());
-    match tiebeam_world::timeout(left, answer).await {
-        Ok(answer) => answer.unwrap_or(Err(CallError::NoProc)),
-        Err(_) => Err(CallError::Timeout),
+    cell.push(envelope).map_err(|_| CallError::NoProc)?;
+    Ok(Waiting { answer, deadline, sleep: None })
+}
+
+impl<R> Waiting<R> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<R, CallError>> {
+        if let Poll::Ready(answer) = Pin::new(&mut self.answer).poll(cx) {
+            return Poll::Ready(answer.unwrap_or(Err(CallError::NoProc)));
+        }
+        if let Some(sleep) = &mut self.sleep {
+            return sleep.as_mut().poll(cx).map(|()| Err(CallError::Timeout));
+        }
+        let now = tiebeam_world::now();
+        if now >= self.deadline {
+            return Poll::Ready(Err(CallError::Timeout));
+        }
+        if current::wake_by(now, self.deadline, cx) {
+            return Poll::Pending;
+        }
+        let sleep = self.sleep.insert(Box::pin(tiebeam_world::sleep_until(self.deadline)));
+        sleep.as_mut().poll(cx).map(|()| Err(CallError::Timeout))
     }
 }
 
 impl<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> IntoFuture for Call<A, M, Mode> {
     type Output = Result<A::Answer, CallError>;
-    type IntoFuture = BoxFuture<'static, Self::Output>;
+    type IntoFuture = Calling<A, M, Mode>;
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.run())
+    fn into_future(self) -> Calling<A, M, Mode> {
+        Calling { state: State::New(self) }
+    }
+}
+
+impl<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> fmt::Debug for Calling<A, M, Mode> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Calling").field("message", &std::any::type_name::<M>()).finish_non_exhaustive()
     }
 }
 

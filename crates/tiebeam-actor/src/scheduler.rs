@@ -1,0 +1,275 @@
+//! Runs processes: a few workers, each one task of tokio, take turns over those that are ready.
+//!
+//! A process that nobody sent anything is no task and waits in no queue. One that is woken goes to the worker that woke
+//! it, into its next seat, so that a caller and its callee stay on one core; whom that displaces goes to the worker's
+//! queue, from which others steal. Whoever used up its turn goes to the back.
+//!
+//! Workers live in the runtime in which the first process was started, and give its other tasks their turn: after
+//! [`TURNS_MAX`] processes or [`TURN_TIME_MAX`]. When that runtime ends, processes that still live are dropped where they
+//! wait.
+//!
+//! What it does not do: it can't interrupt a handler that computes. What waits in the next seat behind such a one waits
+//! with it; what waits in the queue is stolen.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_task::{Runnable, ScheduleInfo, WithInfo};
+use crossbeam_deque::{Injector, Steal, Stealer, Worker as Queue};
+use futures::task::AtomicWaker;
+
+/// How many processes a worker runs before tokio's other tasks get their turn.
+const TURNS_MAX: u32 = 64;
+
+/// How long a worker runs processes before tokio's other tasks get their turn, looked at after every few.
+const TURN_TIME_MAX: Duration = Duration::from_micros(200);
+const TURNS_PER_LOOK: u32 = 8;
+
+/// How often in a row the next seat goes before the queue: two that wake each other must not keep the others waiting.
+const NEXT_MAX: u32 = 3;
+
+/// How many turns pass before what came from outside is looked at first.
+const TURNS_PER_INJECTOR: u32 = 61;
+
+/// Starts workers with the first process.
+#[derive(Default)]
+pub(crate) struct Scheduler {
+    shared: OnceLock<Arc<Shared>>,
+}
+
+struct Shared {
+    /// Woken from outside of all workers.
+    injector: Injector<Runnable>,
+    seats: Box<[Seat]>,
+    sleepers: AtomicUsize,
+    /// Workers that were not dropped.
+    workers: AtomicUsize,
+    /// What drops the processes that sleep, when the last worker is gone.
+    abandon: Box<dyn Fn() + Send + Sync>,
+}
+
+/// What others see of a worker.
+struct Seat {
+    stealer: Stealer<Runnable>,
+    waker: AtomicWaker,
+    asleep: AtomicBool,
+}
+
+/// A worker's own part, in its thread while it runs.
+struct Local {
+    shared: Arc<Shared>,
+    queue: Queue<Runnable>,
+    next: Option<Runnable>,
+}
+
+struct Worker {
+    index: usize,
+    local: Option<Local>,
+    turns: u32,
+}
+
+thread_local! {
+    static LOCAL: RefCell<Option<Local>> = const { RefCell::new(None) };
+}
+
+impl Scheduler {
+    /// Runs `process` until it is done. `abandon` must drop all wakers of processes of this scheduler; that of the first
+    /// call counts.
+    pub(crate) fn run(
+        &self,
+        process: impl Future<Output = ()> + Send + 'static,
+        abandon: impl Fn() + Send + Sync + 'static,
+    ) {
+        let shared = Arc::clone(self.shared.get_or_init(|| start(Box::new(abandon))));
+        let schedule = WithInfo(move |runnable, info: ScheduleInfo| shared.schedule(runnable, info));
+        let (runnable, task) = async_task::spawn(process, schedule);
+        task.detach();
+        runnable.schedule();
+    }
+}
+
+fn start(abandon: Box<dyn Fn() + Send + Sync>) -> Arc<Shared> {
+    let count = tokio::runtime::Handle::current().metrics().num_workers().max(1);
+    let queues: Vec<Queue<Runnable>> = (0..count).map(|_| Queue::new_fifo()).collect();
+    let seat = |queue: &Queue<Runnable>| Seat {
+        stealer: queue.stealer(),
+        waker: AtomicWaker::new(),
+        asleep: AtomicBool::new(false),
+    };
+    let shared = Arc::new(Shared {
+        injector: Injector::new(),
+        seats: queues.iter().map(seat).collect(),
+        sleepers: AtomicUsize::new(0),
+        workers: AtomicUsize::new(count),
+        abandon,
+    });
+    for (index, queue) in queues.into_iter().enumerate() {
+        let local = Some(Local { shared: Arc::clone(&shared), queue, next: None });
+        // Not under tokio's budget, which is meant for one task: once it was used up, every process would find
+        // everything pending until the worker's next turn.
+        let worker = tokio::task::unconstrained(Worker { index, local, turns: 0 });
+        drop(tiebeam_world::spawn("actor.worker", worker));
+    }
+    shared
+}
+
+impl Shared {
+    fn schedule(self: &Arc<Self>, runnable: Runnable, info: ScheduleInfo) {
+        if self.workers.load(Ordering::Acquire) == 0 {
+            // The runtime is gone: the process is dropped where it waits.
+            return;
+        }
+        let from_outside = LOCAL.with(|local| {
+            let mut local = local.borrow_mut();
+            let Some(local) = local.as_mut().filter(|local| Arc::ptr_eq(&local.shared, self)) else {
+                return Some(runnable);
+            };
+            if info.woken_while_running {
+                local.queue.push(runnable);
+            } else if let Some(displaced) = local.next.replace(runnable) {
+                local.queue.push(displaced);
+            } else {
+                // One process alone is not worth another worker's waking up.
+                return None;
+            }
+            self.wake_one();
+            None
+        });
+        if let Some(runnable) = from_outside {
+            self.injector.push(runnable);
+            self.wake_one();
+        }
+    }
+
+    fn wake_one(&self) {
+        // A worker that goes to sleep says so before it looks for work once more; whoever brings work looks for sleepers
+        // after it: one of the two sees the other.
+        fence(Ordering::SeqCst);
+        if self.sleepers.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        if let Some(seat) = self.seats.iter().find(|seat| self.leaves(seat)) {
+            seat.waker.wake();
+        }
+    }
+
+    /// Ends the sleep of a worker; says whether it slept.
+    fn leaves(&self, seat: &Seat) -> bool {
+        let slept = seat.asleep.load(Ordering::Relaxed) && seat.asleep.swap(false, Ordering::AcqRel);
+        if slept {
+            self.sleepers.fetch_sub(1, Ordering::AcqRel);
+        }
+        slept
+    }
+}
+
+impl Local {
+    /// Returns who is to run next.
+    fn take(&mut self, index: usize, nexts: &mut u32, turns: u32) -> Option<Runnable> {
+        if turns.is_multiple_of(TURNS_PER_INJECTOR)
+            && let Steal::Success(runnable) = self.shared.injector.steal()
+        {
+            return Some(runnable);
+        }
+        if *nexts < NEXT_MAX
+            && let Some(runnable) = self.next.take()
+        {
+            *nexts += 1;
+            return Some(runnable);
+        }
+        *nexts = 0;
+        self.queue.pop().or_else(|| self.next.take()).or_else(|| self.steal(index))
+    }
+
+    fn steal(&self, index: usize) -> Option<Runnable> {
+        let others = self.shared.seats.iter().enumerate().filter(|(i, _)| *i != index);
+        std::iter::once_with(|| retry(|| self.shared.injector.steal_batch_and_pop(&self.queue)))
+            .chain(others.map(|(_, seat)| retry(|| seat.stealer.steal_batch_and_pop(&self.queue))))
+            .flatten()
+            .next()
+    }
+}
+
+fn retry(steal: impl Fn() -> Steal<Runnable>) -> Option<Runnable> {
+    loop {
+        match steal() {
+            Steal::Success(runnable) => return Some(runnable),
+            Steal::Empty => return None,
+            Steal::Retry => {}
+        }
+    }
+}
+
+impl Future for Worker {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let local = self.local.take();
+        let former = LOCAL.replace(local);
+        self.work(cx);
+        self.local = LOCAL.replace(former);
+        Poll::Pending
+    }
+}
+
+impl Worker {
+    /// Runs processes until there are none, or until others are to have their turn. In either case it will be woken.
+    fn work(&mut self, cx: &Context<'_>) {
+        let started = tiebeam_world::now();
+        let (mut nexts, mut turns) = (0, 0);
+        loop {
+            let Some(runnable) = self.take(&mut nexts).or_else(|| self.sleep(cx, &mut nexts)) else { return };
+            // A process catches what its actor's code throws; this is for faults of the runtime itself, of which the
+            // other processes must not die.
+            if catch_unwind(AssertUnwindSafe(|| runnable.run())).is_err() {
+                tracing::error!("process ended by a panic outside of its actor");
+            }
+            turns += 1;
+            let is_late = || turns % TURNS_PER_LOOK == 0 && tiebeam_world::now().since(started) > TURN_TIME_MAX;
+            if turns >= TURNS_MAX || is_late() {
+                cx.waker().wake_by_ref();
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self, nexts: &mut u32) -> Option<Runnable> {
+        self.turns = self.turns.wrapping_add(1);
+        LOCAL.with(|local| local.borrow_mut().as_mut()?.take(self.index, nexts, self.turns))
+    }
+
+    /// Goes to sleep unless there is work after all.
+    fn sleep(&mut self, cx: &Context<'_>, nexts: &mut u32) -> Option<Runnable> {
+        let shared = LOCAL.with(|local| local.borrow().as_ref().map(|local| Arc::clone(&local.shared)))?;
+        let seat = &shared.seats[self.index];
+        seat.waker.register(cx.waker());
+        if !seat.asleep.swap(true, Ordering::AcqRel) {
+            shared.sleepers.fetch_add(1, Ordering::AcqRel);
+        }
+        fence(Ordering::SeqCst);
+        let found = self.take(nexts);
+        if found.is_some() {
+            shared.leaves(seat);
+        }
+        found
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let Some(Local { shared, queue, next }) = self.local.take() else { return };
+        let is_last = shared.workers.fetch_sub(1, Ordering::AcqRel) == 1;
+        drop(next);
+        while queue.pop().is_some() {}
+        if is_last {
+            while retry(|| shared.injector.steal()).is_some() {}
+            (shared.abandon)();
+        }
+    }
+}
