@@ -25,11 +25,11 @@ use crossbeam_deque::{Injector, Steal, Stealer, Worker as Queue};
 use futures::task::AtomicWaker;
 
 /// How many processes a worker runs before tokio's other tasks get their turn.
-const TURNS_MAX: u32 = 64;
+const TURNS_MAX: u32 = 1024;
 
 /// How long a worker runs processes before tokio's other tasks get their turn, looked at after every few.
 const TURN_TIME_MAX: Duration = Duration::from_micros(200);
-const TURNS_PER_LOOK: u32 = 8;
+const TURNS_PER_LOOK: u32 = 16;
 
 /// How often in a row the next seat goes before the queue: two that wake each other must not keep the others waiting.
 const NEXT_MAX: u32 = 3;
@@ -220,7 +220,7 @@ impl Future for Worker {
 
 impl Worker {
     /// Runs processes until there are none, or until others are to have their turn. In either case it will be woken.
-    fn work(&mut self, cx: &Context<'_>) {
+    fn work(&mut self, cx: &mut Context<'_>) {
         let started = tiebeam_world::now();
         let (mut nexts, mut turns) = (0, 0);
         loop {
@@ -233,7 +233,9 @@ impl Worker {
             turns += 1;
             let is_late = || turns % TURNS_PER_LOOK == 0 && tiebeam_world::now().since(started) > TURN_TIME_MAX;
             if turns >= TURNS_MAX || is_late() {
-                cx.waker().wake_by_ref();
+                // Not a plain wake-up, which would have another of tokio's threads come and take this worker: it is woken
+                // after tokio has looked at its sockets and timers.
+                let _ = std::pin::pin!(tokio::task::yield_now()).poll(cx);
                 return;
             }
         }
