@@ -1,0 +1,100 @@
+//! OTP as the oracle: random scenarios run on real OTP and on Tiebeam, and what can be observed must be the same.
+//!
+//! A scenario is a list of steps in a small language (see `scenario.rs`). After each step both sides wait until nothing
+//! moves and write down what every process heard, who died of what, and what can be seen of those who live. What OTP
+//! leaves unordered is put into an order before the traces are compared (see `trace.rs`).
+//!
+//! What differs on purpose, each mapped at one place and nowhere else:
+//!
+//! | OTP | Tiebeam | mapped in |
+//! |---|---|---|
+//! | a crash is `{Reason, Stack}` | [`ExitReason::Panic`](tiebeam_actor::ExitReason::Panic) | `crash` on both sides |
+//! | `terminate` is called after a crash | a state that crashed is not trusted | `oracle_processes.erl`, `oracle_trees.erl`: `terminate` |
+//! | `link/1` raises `noproc` for a local pid, unless exits are trapped | always an exit signal | `oracle_processes.erl`: `link_later` |
+//! | a process has one name | several | second names are not asked for |
+//! | `register/2` of a taken name or a dead pid is `badarg` | two errors | `refused` |
+//! | a call watches its callee with a monitor that can be seen | callers are not listed as watchers | `oracle_processes.erl`: `look` |
+//! | calling oneself is an error | waits for its time to be up | not generated |
+//! | a call whose caller gave up is handled | skipped | callees that are busy are only asked what leaves no mark |
+//! | `exit(self(), R)` ends at once | ends when the handler waits or returns | is the last act of a step |
+//! | until OTP 26 a parent gets an exit signal of a start that failed | the start's result is all | failing starts have no parent |
+//! | `already_present`, `already_started` and `running`, `restarting` | `Exists` and `Running` | `oracle_trees.erl`: `reply` |
+//! | children are listed in reverse | in start order | `oracle_trees.erl`: `children` |
+//!
+//! `ORACLE_SCENARIOS` says how many scenarios of each kind run, `ORACLE_SEED` runs the one of that seed.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on should stop there")]
+
+mod otp;
+mod processes;
+mod scenario;
+mod trace;
+
+use otp::Otp;
+use scenario::{Kind, Scenario};
+
+/// How many scenarios of a kind run unless told otherwise; their seeds are 0 and up.
+const SCENARIOS: u64 = 300;
+
+#[test]
+fn random_processes_behave_as_on_otp() {
+    compare(Kind::Processes);
+}
+
+fn compare(kind: Kind) {
+    let Some(mut otp) = Otp::start() else {
+        eprintln!("oracle: no erl on the PATH, so nothing is compared with OTP (Debian: apt-get install erlang-base)");
+        return;
+    };
+    let number = |name| std::env::var(name).ok().map(|text: String| text.parse::<u64>().expect(name));
+    let seeds = match number("ORACLE_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("ORACLE_SCENARIOS").unwrap_or(SCENARIOS),
+    };
+    let count = seeds.end - seeds.start;
+    for seed in seeds {
+        let scenario = Scenario::random(kind, seed);
+        if differs(&mut otp, &scenario) {
+            let small = shrink(&mut otp, scenario.clone());
+            panic!("{}", report(&mut otp, &scenario, &small));
+        }
+    }
+    println!("oracle: {count} scenarios of {kind} without a difference, OTP {}", otp.release());
+}
+
+fn traces(otp: &mut Otp, scenario: &Scenario) -> (String, String) {
+    let ours = match scenario.kind {
+        Kind::Processes => processes::run(&scenario.steps),
+    };
+    (trace::comparable(&otp.run(scenario)), trace::comparable(&ours))
+}
+
+fn differs(otp: &mut Otp, scenario: &Scenario) -> bool {
+    let (theirs, ours) = traces(otp, scenario);
+    theirs != ours
+}
+
+/// Leaves steps out as long as the difference stays.
+fn shrink(otp: &mut Otp, mut scenario: Scenario) -> Scenario {
+    let mut index = 0;
+    while index < scenario.steps.len() {
+        let mut smaller = scenario.clone();
+        smaller.steps.remove(index);
+        if differs(otp, &smaller) {
+            scenario = smaller;
+            index = 0;
+        } else {
+            index += 1;
+        }
+    }
+    scenario
+}
+
+fn report(otp: &mut Otp, scenario: &Scenario, small: &Scenario) -> String {
+    let (theirs, ours) = traces(otp, small);
+    let Scenario { kind, seed, .. } = scenario;
+    format!(
+        "{kind} behave otherwise than on OTP\n\nscenario, without the steps that don't matter:\n{small}\n\
+         OTP:\n{theirs}\nTiebeam:\n{ours}\n\
+         repeat: ORACLE_SEED={seed} cargo test -p tiebeam-actor --test oracle random_{kind}\n"
+    )
+}

@@ -1,0 +1,232 @@
+//! Runs scenarios of processes on Tiebeam; `oracle_processes.erl` is its twin, act for act.
+
+mod probe;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tiebeam_actor::{ExitReason, Pid, System};
+use tiebeam_wire::{Incarnation, NodeId};
+
+use probe::{Act, Acts, Events, Faulty, NAMES, Probe, SpawnChild, Target, What};
+
+/// Takes one step, waits until nothing moves, writes down what it sees.
+struct Driver {
+    system: System,
+    events: Events,
+    latest: BTreeMap<String, Pid>,
+    lives: BTreeMap<String, u32>,
+    names: BTreeMap<Pid, String>,
+    /// Whom a process waits for.
+    busy: BTreeMap<Pid, Pid>,
+    alive: BTreeMap<Pid, BoxFuture<'static, ExitReason>>,
+}
+
+pub(crate) fn run(steps: &[String]) -> Vec<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let mut driver = Driver {
+            system: System::new(NodeId(1), Incarnation(1)),
+            events: Arc::new(Mutex::default()),
+            latest: BTreeMap::new(),
+            lives: BTreeMap::new(),
+            names: BTreeMap::new(),
+            busy: BTreeMap::new(),
+            alive: BTreeMap::new(),
+        };
+        let mut trace = Vec::new();
+        for step in steps {
+            trace.push(format!("step {step}"));
+            let words: Vec<_> = step.split(' ').collect();
+            trace.push(driver.act(&words).await);
+            // Virtual time passes only when nothing moves: longer than the calls that give up.
+            tiebeam_world::sleep(Duration::from_millis(10)).await;
+            driver.observe(&mut trace);
+        }
+        trace
+    })
+}
+
+pub(crate) fn reason(text: &str) -> ExitReason {
+    match text {
+        "normal" => ExitReason::Normal,
+        "shutdown" => ExitReason::Shutdown,
+        "kill" => ExitReason::Kill,
+        "killed" => ExitReason::Killed,
+        "noproc" => ExitReason::NoProc,
+        text => ExitReason::Other(text.to_owned()),
+    }
+}
+
+pub(crate) fn text(reason: &ExitReason) -> String {
+    match reason {
+        ExitReason::NoProc => "noproc".to_owned(),
+        ExitReason::Panic(_) => "crash".to_owned(),
+        reason => reason.to_string(),
+    }
+}
+
+impl Driver {
+    async fn act(&mut self, words: &[&str]) -> String {
+        match words {
+            ["spawn", label, trap, parent] => self.spawn(label, *trap == "trap", parent).await,
+            ["fail", why] => {
+                let failed = self.system.spawn::<Faulty>((*why).to_owned()).await;
+                format!("failed {}", text(&failed.unwrap_err()))
+            }
+            ["outside", label, why] => match self.latest.get(*label) {
+                Some(pid) => {
+                    self.system.exit(*pid, reason(why));
+                    "done".to_owned()
+                }
+                None => "skip".to_owned(),
+            },
+            ["stop", label, why] => match self.idle(label) {
+                Some(pid) => {
+                    let ended = self.system.addr::<Probe>(pid).stop(reason(why)).await;
+                    assert_eq!(ended, Ok(reason(why)));
+                    "done".to_owned()
+                }
+                None => "skip".to_owned(),
+            },
+            ["register", name, label] => self.register(name, label),
+            ["unregister", name] => self.system.unregister(name).map_or("none", |_| "done").to_owned(),
+            ["do", label, acts @ ..] => match self.latest.get(*label).copied() {
+                Some(pid) if self.alive.contains_key(&pid) => {
+                    let acts = acts.iter().filter_map(|act| self.prepare(act, pid)).collect();
+                    self.system.addr::<Probe>(pid).cast(Acts(acts)).await;
+                    "done".to_owned()
+                }
+                _ => "skip".to_owned(),
+            },
+            words => panic!("no such step: {words:?}"),
+        }
+    }
+
+    async fn spawn(&self, label: &str, traps: bool, parent: &str) -> String {
+        let is_free = self.latest.get(label).is_none_or(|pid| !self.alive.contains_key(pid));
+        let events = Arc::clone(&self.events);
+        match (is_free, parent, self.idle(parent)) {
+            (true, "-", _) => {
+                let child = self.system.spawn::<Probe>((events, traps)).await.unwrap();
+                probe::tell(&self.events, child.pid(), child.pid(), What::Spawned(label.to_owned(), child.pid()));
+            }
+            (true, _, Some(parent)) => {
+                let child = SpawnChild { label: label.to_owned(), traps };
+                self.system.addr::<Probe>(parent).cast(child).await;
+            }
+            _ => return "skip".to_owned(),
+        }
+        "done".to_owned()
+    }
+
+    fn register(&self, name: &str, label: &str) -> String {
+        let Some(pid) = self.latest.get(label) else { return "skip".to_owned() };
+        // In OTP a process has one name, in Tiebeam several: a second one is not asked for.
+        if self.system.process_info(*pid).is_some_and(|info| !info.names.is_empty()) {
+            return "skip".to_owned();
+        }
+        self.system.register(name, *pid).map_or("refused", |()| "done").to_owned()
+    }
+
+    fn idle(&self, label: &str) -> Option<Pid> {
+        let pid = self.latest.get(label)?;
+        (self.alive.contains_key(pid) && !self.busy.contains_key(pid)).then_some(*pid)
+    }
+
+    /// Turns labels into pids and drops acts that are not comparable; the twin drops the same.
+    fn prepare(&self, act: &str, from: Pid) -> Option<Act> {
+        let words: Vec<_> = act.split(':').collect();
+        let pid = || words.get(1).and_then(|label| self.latest.get(*label)).copied();
+        let number = |text: &str| text.parse().unwrap();
+        Some(match words[..] {
+            ["send", _, n] => Act::Send(Target::Pid(pid()?), number(n)),
+            ["sendname", name, n] => Act::Send(Target::Name(name.to_owned()), number(n)),
+            ["link", _] => Act::Link(pid()?),
+            ["unlink", _] => Act::Unlink(pid().filter(|pid| self.alive.contains_key(pid))?),
+            ["monitor", _, label] => Act::Monitor(pid()?, label.to_owned()),
+            ["demonitor", label] => Act::Demonitor(label.to_owned()),
+            ["exit", _, why] => Act::Exit(pid()?, reason(why)),
+            ["self", why] => Act::ExitSelf(reason(why)),
+            ["end", why] => Act::End(reason(why)),
+            ["crash"] => Act::Crash,
+            ["trap", how] => Act::Trap(how == "on"),
+            ["answer"] => Act::Answer,
+            ["call", _, ref kind @ ..] => self.call(Target::Pid(pid()?), pid(), kind, from)?,
+            ["callname", name, ref kind @ ..] => {
+                self.call(Target::Name(name.to_owned()), self.system.whereis(name), kind, from)?
+            }
+            ref words => panic!("no such act: {words:?}"),
+        })
+    }
+
+    fn call(&self, to: Target, callee: Option<Pid>, kind: &[&str], from: Pid) -> Option<Act> {
+        let leaves_no_mark = matches!(kind[0], "reply" | "defer" | "never");
+        let is_busy = callee.is_some_and(|callee| self.busy.contains_key(&callee));
+        let is_comparable = callee != Some(from) && !self.busy.contains_key(&from) && (!is_busy || leaves_no_mark);
+        let kind = kind.iter().map(|&word| word.to_owned()).collect();
+        is_comparable.then_some(Act::Call { to, callee, kind })
+    }
+
+    fn observe(&mut self, trace: &mut Vec<String>) {
+        let events = std::mem::take(&mut *self.events.lock().unwrap());
+        for event in events {
+            let what = match event.what {
+                What::Spawned(label, pid) => {
+                    self.born(label, pid);
+                    continue;
+                }
+                What::Calling(callee) => {
+                    self.busy.insert(event.who, callee);
+                    continue;
+                }
+                What::Called(result) => {
+                    self.busy.remove(&event.who);
+                    format!("called {result}")
+                }
+                What::Text(text) => text,
+            };
+            trace.push(format!("event {} {} {what}", self.name(event.who), self.name(event.source)));
+        }
+        let dead = self.alive.iter_mut().filter_map(|(pid, ended)| Some((*pid, ended.now_or_never()?)));
+        for (pid, reason) in dead.collect::<Vec<_>>() {
+            trace.push(format!("died {} {}", self.name(pid), text(&reason)));
+            self.alive.remove(&pid);
+            self.busy.remove(&pid);
+        }
+        let holders = NAMES.iter().filter_map(|name| Some((name, self.system.whereis(name)?)));
+        trace.extend(holders.map(|(name, pid)| format!("name {name} {}", self.name(pid))));
+        trace.extend(self.alive.keys().map(|pid| self.look(*pid)));
+    }
+
+    fn born(&mut self, label: String, pid: Pid) {
+        let life = self.lives.entry(label.clone()).or_default();
+        *life += 1;
+        self.names.insert(pid, format!("{label}.{life}"));
+        self.latest.insert(label, pid);
+        self.alive.insert(pid, self.system.wait(pid).boxed());
+    }
+
+    fn look(&self, pid: Pid) -> String {
+        let info = self.system.process_info(pid).expect("a process that did not end is there");
+        let trap = if info.traps_exit { "traps" } else { "plain" };
+        let names = |pids: &[Pid]| {
+            let mut names: Vec<_> = pids.iter().map(|pid| self.name(*pid)).collect();
+            names.sort();
+            if names.is_empty() { "-".to_owned() } else { names.join(",") }
+        };
+        let (links, watches) = (names(&info.links), names(&info.monitors));
+        format!("alive {} {trap} links {links} watches {watches} watched {}", self.name(pid), names(&info.monitored_by))
+    }
+
+    fn name(&self, pid: Pid) -> String {
+        match self.names.get(&pid) {
+            Some(name) => name.clone(),
+            None if pid.serial == 0 => "outside".to_owned(),
+            None => pid.to_string(),
+        }
+    }
+}

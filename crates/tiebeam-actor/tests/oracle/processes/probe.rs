@@ -1,0 +1,232 @@
+//! The process under test: does what the driver says and tells what it hears.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tiebeam_actor::{Actor, CallError, Ctx, Deferred, ExitReason, Handler, Info, Pid, Ref, ReplyTo};
+
+use super::{reason, text};
+
+pub(super) const NAMES: [&str; 3] = ["n0", "n1", "n2"];
+
+/// Longer than any scenario.
+const FOREVER: Duration = Duration::from_secs(1_000_000);
+
+pub(super) type Events = Arc<Mutex<Vec<Event>>>;
+
+pub(super) struct Event {
+    pub(super) who: Pid,
+    pub(super) source: Pid,
+    pub(super) what: What,
+}
+
+pub(super) enum What {
+    Spawned(String, Pid),
+    Calling(Pid),
+    Called(String),
+    Text(String),
+}
+
+pub(super) enum Target {
+    Pid(Pid),
+    Name(String),
+}
+
+pub(super) enum Act {
+    Send(Target, u32),
+    Link(Pid),
+    Unlink(Pid),
+    Monitor(Pid, String),
+    Demonitor(String),
+    Exit(Pid, ExitReason),
+    ExitSelf(ExitReason),
+    End(ExitReason),
+    Crash,
+    Trap(bool),
+    Answer,
+    Call { to: Target, callee: Option<Pid>, kind: Vec<String> },
+}
+
+pub(super) struct Acts(pub(super) Vec<Act>);
+
+pub(super) struct SpawnChild {
+    pub(super) label: String,
+    pub(super) traps: bool,
+}
+
+struct Note {
+    number: u32,
+    from: Pid,
+}
+
+struct Ask(Vec<String>);
+
+pub(super) struct Probe {
+    events: Events,
+    monitors: BTreeMap<String, Ref>,
+    callers: Vec<ReplyTo<()>>,
+}
+
+/// Fails to start.
+pub(super) struct Faulty;
+
+pub(super) fn tell(events: &Events, who: Pid, source: Pid, what: What) {
+    events.lock().unwrap().push(Event { who, source, what });
+}
+
+/// Panics without a word on stderr.
+fn crash() -> ! {
+    std::panic::resume_unwind(Box::new("boom"))
+}
+
+impl Actor for Faulty {
+    type Args = String;
+
+    async fn init(why: String, _: &mut Ctx<Self>) -> Result<Self, ExitReason> {
+        if why == "boom" { crash() } else { Err(reason(&why)) }
+    }
+}
+
+impl Probe {
+    fn tell(&self, source: Pid, text: impl Into<String>, ctx: &Ctx<Self>) {
+        tell(&self.events, ctx.pid(), source, What::Text(text.into()));
+    }
+
+    fn crash(&self, ctx: &Ctx<Self>) -> ! {
+        self.tell(ctx.pid(), "crashing", ctx);
+        crash()
+    }
+
+    async fn perform(&mut self, act: Act, ctx: &mut Ctx<Self>) {
+        match act {
+            // Whether it arrives is not known to a sender; a mailbox is never full here.
+            Act::Send(to, number) => drop(send(&to, number, ctx)),
+            Act::Link(pid) => ctx.link(pid),
+            Act::Unlink(pid) => ctx.unlink(pid),
+            Act::Monitor(pid, label) => drop(self.monitors.insert(label, ctx.monitor(pid))),
+            Act::Demonitor(label) => {
+                if let Some(monitor) = self.monitors.get(&label) {
+                    ctx.demonitor(*monitor);
+                }
+            }
+            Act::Exit(pid, why) => ctx.exit(pid, why),
+            Act::ExitSelf(why) => ctx.exit(ctx.pid(), why),
+            Act::End(why) => ctx.stop(why),
+            Act::Crash => self.crash(ctx),
+            Act::Trap(true) => ctx.trap_exit(),
+            Act::Trap(false) => ctx.untrap_exit(),
+            Act::Answer => self.callers.drain(..).for_each(|caller| caller.send(())),
+            Act::Call { to, callee, kind } => {
+                if let Some(callee) = callee {
+                    tell(&self.events, ctx.pid(), callee, What::Calling(callee));
+                }
+                let result = call(&to, kind, ctx).await;
+                tell(&self.events, ctx.pid(), ctx.pid(), What::Called(result));
+            }
+        }
+    }
+}
+
+fn send(to: &Target, number: u32, ctx: &Ctx<Probe>) -> Result<(), CallError> {
+    let (system, note) = (ctx.system(), Note { number, from: ctx.pid() });
+    match to {
+        Target::Pid(pid) => system.addr::<Probe>(*pid).try_cast(note),
+        Target::Name(name) => system.named::<Probe>(system.node(), name).try_cast(note),
+    }
+}
+
+async fn call(to: &Target, kind: Vec<String>, ctx: &Ctx<Probe>) -> String {
+    let system = ctx.system();
+    let limit = if kind[0] == "never" { Duration::from_millis(5) } else { FOREVER };
+    let call = match to {
+        Target::Pid(pid) => system.addr::<Probe>(*pid).call(Ask(kind)),
+        Target::Name(name) => system.named::<Probe>(system.node(), name).call(Ask(kind)),
+    };
+    match call.timeout(limit).await {
+        Ok(()) => "ok".to_owned(),
+        Err(CallError::Timeout) => "timeout".to_owned(),
+        // OTP can't tell the two apart.
+        Err(CallError::NoProc | CallError::Exit(ExitReason::NoProc)) => "noproc".to_owned(),
+        Err(CallError::Exit(why)) => format!("ended {}", text(&why)),
+        Err(error) => format!("{error:?}"),
+    }
+}
+
+impl Actor for Probe {
+    type Args = (Events, bool);
+
+    async fn init((events, traps): Self::Args, ctx: &mut Ctx<Self>) -> Result<Self, ExitReason> {
+        if traps {
+            ctx.trap_exit();
+        }
+        Ok(Self { events, monitors: BTreeMap::new(), callers: Vec::new() })
+    }
+
+    async fn info(&mut self, info: Info, ctx: &mut Ctx<Self>) {
+        match info {
+            Info::Down { monitor, pid, reason } => {
+                let label = self.monitors.iter().find(|(_, known)| **known == monitor);
+                let label = label.map_or("unknown", |(label, _)| label);
+                let held: Vec<_> = NAMES.iter().filter(|name| ctx.system().whereis(name) == Some(pid)).collect();
+                let reason = text(&reason);
+                self.tell(pid, format!("down {label} {reason} held {held:?}"), ctx);
+            }
+            Info::Exit { from, reason } => self.tell(from, format!("exit {}", text(&reason)), ctx),
+            other => self.tell(ctx.pid(), format!("junk {other:?}"), ctx),
+        }
+    }
+
+    async fn terminate(&mut self, why: &ExitReason, ctx: &mut Ctx<Self>) {
+        self.tell(ctx.pid(), format!("terminate {}", text(why)), ctx);
+        // Cleaning up may wait, and what waits for the actor's end must wait with it.
+        tokio::task::yield_now().await;
+    }
+}
+
+impl Handler<Acts> for Probe {
+    type Reply = ();
+
+    async fn handle(&mut self, Acts(acts): Acts, ctx: &mut Ctx<Self>) {
+        for act in acts {
+            self.perform(act, ctx).await;
+        }
+    }
+}
+
+impl Handler<SpawnChild> for Probe {
+    type Reply = ();
+
+    async fn handle(&mut self, SpawnChild { label, traps }: SpawnChild, ctx: &mut Ctx<Self>) {
+        let child = ctx.spawn_link::<Self>((Arc::clone(&self.events), traps)).await.unwrap();
+        tell(&self.events, ctx.pid(), ctx.pid(), What::Spawned(label, child.pid()));
+    }
+}
+
+impl Handler<Note> for Probe {
+    type Reply = ();
+
+    async fn handle(&mut self, Note { number, from }: Note, ctx: &mut Ctx<Self>) {
+        self.tell(from, format!("message {number}"), ctx);
+    }
+}
+
+impl Deferred<Ask> for Probe {
+    type Reply = ();
+
+    async fn handle_call(&mut self, Ask(kind): Ask, reply_to: ReplyTo<()>, ctx: &mut Ctx<Self>) {
+        let words: Vec<_> = kind.iter().map(String::as_str).collect();
+        match words[..] {
+            ["reply"] => reply_to.send(()),
+            ["defer" | "never"] => self.callers.push(reply_to),
+            ["crash"] => self.crash(ctx),
+            // Dropped without an answer while the actor is about to end: the caller hears of the end.
+            ["end", why] => ctx.stop(reason(why)),
+            ["last", why] => {
+                reply_to.send(());
+                ctx.stop(reason(why));
+            }
+            ref words => panic!("no such call: {words:?}"),
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Random scenarios, one per kind and seed, and their language.
+
+mod processes;
+
+use std::fmt;
+
+use fastrand::Rng;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Processes,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Scenario {
+    pub(crate) kind: Kind,
+    pub(crate) seed: u64,
+    /// One step per line, words with a space between.
+    pub(crate) steps: Vec<String>,
+}
+
+impl Scenario {
+    pub(crate) fn random(kind: Kind, seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let steps = match kind {
+            Kind::Processes => processes::steps(&mut rng),
+        };
+        Self { kind, seed, steps }
+    }
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.steps.iter().try_for_each(|step| writeln!(f, "{step}"))
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Processes => "processes",
+        })
+    }
+}
+
+fn pick<'a>(rng: &mut Rng, choices: &[&'a str]) -> &'a str {
+    choices[rng.usize(..choices.len())]
+}

@@ -1,0 +1,111 @@
+//! Scenarios of processes that link, watch, call and end each other.
+//!
+//! Labels `p0`.. name processes, `n0`.. registered names, `m0`.. monitors, `x1`.. reasons. Steps:
+//!
+//! - `spawn p trap|plain -|q`: starts `p`, by nobody or linked to `q`
+//! - `fail reason`: a start whose `init` fails
+//! - `outside p reason`: an exit signal from code that is no process
+//! - `stop p reason`: asks `p` to stop and waits for it
+//! - `register n p`, `unregister n`
+//! - `do p act..`: `p` does this in one handler
+//!
+//! Acts: `send:q:number`, `sendname:n:number`, `link:q`, `unlink:q`, `monitor:q:m`, `demonitor:m`, `exit:q:reason`,
+//! `self:reason` (an exit signal to itself), `end:reason` (stops in the orderly way), `crash`, `trap:on|off`, `answer`
+//! (answers all calls that wait), `call:q:kind`, `callname:n:kind`.
+//!
+//! Kinds of calls: `reply`, `defer` (answered by `answer`, or never), `never` (the same, but the caller gives up after
+//! 5 ms), `crash`, `end:reason` (stops without an answer), `last:reason` (answers and stops).
+
+use std::collections::BTreeSet;
+
+use fastrand::Rng;
+
+use super::pick;
+
+const LABELS: [&str; 5] = ["p0", "p1", "p2", "p3", "p4"];
+const NAMES: [&str; 3] = ["n0", "n1", "n2"];
+const REASONS: [&str; 6] = ["normal", "shutdown", "kill", "x1", "x2", "noproc"];
+
+pub(super) fn steps(rng: &mut Rng) -> Vec<String> {
+    let mut steps: Vec<_> = LABELS[..rng.usize(2..5)].iter().map(|label| spawn(rng, label)).collect();
+    let mut numbers = 0;
+    for _ in 0..rng.usize(3..16) {
+        let label = pick(rng, &LABELS);
+        let step = match rng.u32(0..100) {
+            0..15 => spawn(rng, label),
+            15..17 => format!("fail {}", pick(rng, &["x1", "boom", "shutdown", "normal"])),
+            17..23 => format!("outside {label} {}", pick(rng, &REASONS)),
+            23..27 => format!("stop {label} {}", pick(rng, &REASONS)),
+            27..33 => format!("register {} {label}", pick(rng, &NAMES)),
+            33..35 => format!("unregister {}", pick(rng, &NAMES)),
+            _ => acts(rng, label, &mut numbers),
+        };
+        steps.push(step);
+    }
+    steps
+}
+
+fn spawn(rng: &mut Rng, label: &str) -> String {
+    let parent = if rng.bool() { "-" } else { pick(rng, &LABELS) };
+    format!("spawn {label} {} {parent}", pick(rng, &["trap", "plain"]))
+}
+
+fn acts(rng: &mut Rng, label: &str, numbers: &mut u32) -> String {
+    if rng.u32(0..20) == 0 {
+        return format!("do {label} trap:{}", pick(rng, &["on", "off"]));
+    }
+    let mut step = format!("do {label}");
+    // A link made after an exit was sent finds the other gone or not; what an unlink then takes back is not promised.
+    let mut exited = BTreeSet::new();
+    for _ in 0..rng.usize(1..5) {
+        let to = pick(rng, &LABELS);
+        *numbers += 1;
+        let number = *numbers;
+        let act = match rng.u32(0..100) {
+            0..16 => format!("send:{to}:{number}"),
+            16..20 => format!("sendname:{}:{number}", pick(rng, &NAMES)),
+            20..40 => format!("link:{to}"),
+            40..50 if !exited.contains(to) => format!("unlink:{to}"),
+            50..68 if to != label => format!("monitor:{to}:m{number}"),
+            68..74 => format!("demonitor:m{}", rng.u32(1..number + 1)),
+            74..82 if to != label => {
+                exited.insert(to);
+                format!("exit:{to}:{}", pick(rng, &REASONS))
+            }
+            82..87 => "answer".to_owned(),
+            _ => continue,
+        };
+        step.push(' ');
+        step.push_str(&act);
+    }
+    if let Some(act) = last_act(rng) {
+        step.push(' ');
+        step.push_str(&act);
+    }
+    step
+}
+
+/// Acts after which nothing is done, or not at once.
+fn last_act(rng: &mut Rng) -> Option<String> {
+    let to = pick(rng, &LABELS);
+    let reason = pick(rng, &REASONS);
+    match rng.u32(0..100) {
+        0..5 => Some(format!("self:{reason}")),
+        5..10 => Some(format!("end:{reason}")),
+        10..14 => Some("crash".to_owned()),
+        14..32 => Some(format!("call:{to}:{}", call(rng))),
+        32..36 => Some(format!("callname:{}:{}", pick(rng, &NAMES), call(rng))),
+        _ => None,
+    }
+}
+
+fn call(rng: &mut Rng) -> String {
+    match rng.u32(0..6) {
+        0 => "reply".to_owned(),
+        1 => "never".to_owned(),
+        2 => "crash".to_owned(),
+        3 => format!("end:{}", pick(rng, &REASONS)),
+        4 => format!("last:{}", pick(rng, &REASONS)),
+        _ => "defer".to_owned(),
+    }
+}
