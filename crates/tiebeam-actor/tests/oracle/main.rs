@@ -17,6 +17,7 @@
 //! | calling oneself is an error | waits for its time to be up | not generated |
 //! | a call whose caller gave up is handled | skipped | callees that are busy are only asked what leaves no mark |
 //! | `exit(self(), R)` ends at once | ends when the handler waits or returns | is the last act of a step |
+//! | a process that nobody is linked to from the start is its own parent | it has none | `oracle_processes.erl`: `act` |
 //! | until OTP 26 a parent gets an exit signal of a start that failed | the start's result is all | failing starts have no parent |
 //! | `already_present`, `already_started` and `running`, `restarting` | `Exists` and `Running` | `oracle_trees.erl`: `reply` |
 //! | children are listed in reverse | in start order | `oracle_trees.erl`: `children` |

@@ -96,7 +96,9 @@ impl Driver {
             ["unregister", name] => self.system.unregister(name).map_or("none", |_| "done").to_owned(),
             ["do", label, acts @ ..] => match self.latest.get(*label).copied() {
                 Some(pid) if self.alive.contains_key(&pid) => {
-                    let acts = acts.iter().filter_map(|act| self.prepare(act, pid)).collect();
+                    let is_last = |act: &&str| ["self", "end", "exit", "crash", "call"].iter().any(|verb| act.starts_with(verb));
+                    let ends = acts.iter().any(is_last);
+                    let acts = acts.iter().filter_map(|act| self.prepare(act, pid, ends)).collect();
                     self.system.addr::<Probe>(pid).cast(Acts(acts)).await;
                     "done".to_owned()
                 }
@@ -138,14 +140,15 @@ impl Driver {
     }
 
     /// Turns labels into pids and drops acts that are not comparable; the twin drops the same.
-    fn prepare(&self, act: &str, from: Pid) -> Option<Act> {
+    fn prepare(&self, act: &str, from: Pid, ends: bool) -> Option<Act> {
         let words: Vec<_> = act.split(':').collect();
         let pid = || words.get(1).and_then(|label| self.latest.get(*label)).copied();
         let number = |text: &str| text.parse().unwrap();
         Some(match words[..] {
             ["send", _, n] => Act::Send(Target::Pid(pid()?), number(n)),
             ["sendname", name, n] => Act::Send(Target::Name(name.to_owned()), number(n)),
-            ["link", _] => Act::Link(pid()?),
+            // Whether its exit comes before the process ends by itself is a race.
+            ["link", _] => Act::Link(pid().filter(|pid| !ends || self.alive.contains_key(pid))?),
             ["unlink", _] => Act::Unlink(pid().filter(|pid| self.alive.contains_key(pid))?),
             ["monitor", _, label] => Act::Monitor(pid()?, label.to_owned()),
             ["demonitor", label] => Act::Demonitor(label.to_owned()),
@@ -219,14 +222,15 @@ impl Driver {
             if names.is_empty() { "-".to_owned() } else { names.join(",") }
         };
         let (links, watches) = (names(&info.links), names(&info.monitors));
-        format!("alive {} {trap} links {links} watches {watches} watched {}", self.name(pid), names(&info.monitored_by))
+        // Mask D1
+        let watchers: Vec<_> = info.monitored_by.iter().copied().filter(|pid| self.alive.contains_key(pid)).collect();
+        format!("alive {} {trap} links {links} watches {watches} watched {}", self.name(pid), names(&watchers))
     }
 
     fn name(&self, pid: Pid) -> String {
         match self.names.get(&pid) {
             Some(name) => name.clone(),
-            None if pid.serial == 0 => "outside".to_owned(),
-            None => pid.to_string(),
+            None => "outside".to_owned(),
         }
     }
 }

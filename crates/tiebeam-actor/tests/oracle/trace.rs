@@ -65,6 +65,8 @@ fn lines(who: &str, mut by_source: BTreeMap<&str, Vec<&str>>, rest: &BTreeSet<&s
                 run.sort_unstable();
             }
         }
+        // Linking twice to a process that is gone: the second finds the first still there or not.
+        texts.dedup_by(|one, other| one == other && *one == "exit noproc");
         lines.extend(texts.iter().map(|text| format!("from {source}: {text}")));
     }
     lines

@@ -25,7 +25,9 @@ step(Words, {S, Trace}) ->
 act(["spawn", Label, Trap, "-"], S) ->
     case is_free(Label, S) of
         true ->
-            {ok, Pid} = gen_server:start(?MODULE, {self(), Trap =:= "trap"}, []),
+            %% gen_server:start/3 makes a process its own parent: an exit signal to itself would then be its parent's.
+            {ok, Pid} = gen_server:start_link(?MODULE, {self(), Trap =:= "trap"}, []),
+            unlink(Pid),
             self() ! {event, Pid, Pid, {spawned, Label, Pid}},
             "done";
         false -> "skip"
@@ -40,7 +42,10 @@ act(["fail", Reason], _) ->
     ["failed ", oracle:reason(Why)];
 act(["outside", Label, Reason], S) ->
     case S of
-        #{latest := #{Label := Pid}} -> exit(Pid, list_to_atom(Reason)), "done";
+        #{latest := #{Label := Pid}} ->
+            %% Not by the driver, who is the parent of some.
+            spawn(fun() -> exit(Pid, list_to_atom(Reason)) end),
+            "done";
         _ -> "skip"
     end;
 act(["stop", Label, Reason], S) ->
@@ -58,7 +63,8 @@ act(["unregister", Name], _) ->
 act(["do", Label | Acts], S) ->
     case S of
         #{latest := #{Label := Pid}, alive := Alive} when is_map_key(Pid, Alive) ->
-            gen_server:cast(Pid, {acts, lists:flatmap(fun(Act) -> prepare(Act, Pid, S) end, Acts)}),
+            Ends = lists:any(fun(Act) -> lists:member(verb(Act), ["self", "end", "exit", "crash", "call", "callname"]) end, Acts),
+            gen_server:cast(Pid, {acts, lists:flatmap(fun(Act) -> prepare(Act, Pid, Ends, S) end, Acts)}),
             "done";
         _ -> "skip"
     end.
@@ -80,13 +86,14 @@ idle(Label, #{latest := Latest, alive := Alive, busy := Busy}) ->
     end.
 
 %% Turns labels into pids and drops acts that are not comparable; tiebeam.rs drops the same.
-prepare(Act, From, S = #{latest := Latest, alive := Alive}) ->
+prepare(Act, From, Ends, S = #{latest := Latest, alive := Alive}) ->
     case string:lexemes(Act, ":") of
         [Verb, To | More] when Verb =:= "sendname"; Verb =:= "callname" ->
             name_act(Verb, list_to_atom(To), More, From, S);
         [Verb, To | More] when is_map_key(To, Latest) ->
             Pid = map_get(To, Latest),
             case Verb of
+                "link" when Ends, not is_map_key(Pid, Alive) -> [];
                 "unlink" when not is_map_key(Pid, Alive) -> [];
                 "call" -> call_act(Pid, Pid, More, From, S);
                 _ -> [list_to_tuple([list_to_atom(Verb), Pid | More])]
@@ -96,6 +103,8 @@ prepare(Act, From, S = #{latest := Latest, alive := Alive}) ->
         [Verb] -> [list_to_atom(Verb)];
         _ -> []
     end.
+
+verb(Act) -> hd(string:lexemes(Act, ":")).
 
 name_act("sendname", Name, [Number], _, _) -> [{send, Name, Number}];
 name_act("callname", Name, More, From, S) -> call_act(Name, whereis(Name), More, From, S).
@@ -113,7 +122,7 @@ observe(S, Lines) ->
     Limited = [Caller || {Caller, {_, "never"}} <- maps:to_list(maps:get(busy, S1))],
     case Limited of
         [] -> {S1, Lines ++ More};
-        _ -> receive {event, _, _, _} = Event -> self() ! Event end, observe(S1, Lines ++ More)
+        _ -> timer:sleep(1), observe(S1, Lines ++ More)
     end.
 
 drain(S = #{names := Names, busy := Busy, alive := Alive}, Lines) ->
@@ -151,8 +160,7 @@ text(crashing, _) -> "crashing";
 text({junk, What}, _) -> io_lib:format("junk ~0p", [What]).
 
 name(Pid, #{names := Names}) when is_map_key(Pid, Names) -> map_get(Pid, Names);
-name(Pid, _) when Pid =:= self() -> "outside";
-name(Pid, _) -> io_lib:format("~p", [Pid]).
+name(_, _) -> "outside".
 
 %% What can be seen of the processes that live, and who has which name.
 look(S = #{alive := Alive}) ->
@@ -235,7 +243,10 @@ call(To, Kind) ->
         exit:{Reason, {gen_server, call, _}} -> ["ended ", oracle:reason(Reason)]
     end.
 
-crash(S) -> tell(self(), crashing, S), error(boom).
+crash(S) ->
+    put(crashed, true),
+    tell(self(), crashing, S),
+    error(boom).
 
 handle_call(["reply"], _, S) -> {reply, ok, S};
 handle_call(["defer"], From, S = #{callers := Callers}) -> {noreply, S#{callers := [From | Callers]}};
@@ -252,7 +263,6 @@ handle_info({'EXIT', Pid, Reason}, S) -> tell(Pid, {exit, Reason}, S), {noreply,
 handle_info(Other, S) -> tell(self(), {junk, Other}, S), {noreply, S}.
 
 %% Tiebeam doesn't trust the state after a crash and doesn't call terminate.
-terminate({boom, _}, _) -> ok;
-terminate(Reason, S) -> tell(self(), {terminate, Reason}, S).
+terminate(Reason, S) -> get(crashed) =:= true orelse tell(self(), {terminate, Reason}, S).
 
 tell(Source, Event, #{driver := Driver}) -> Driver ! {event, self(), Source, Event}.

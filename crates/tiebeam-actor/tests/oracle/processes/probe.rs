@@ -221,7 +221,11 @@ impl Deferred<Ask> for Probe {
             ["defer" | "never"] => self.callers.push(reply_to),
             ["crash"] => self.crash(ctx),
             // Dropped without an answer while the actor is about to end: the caller hears of the end.
-            ["end", why] => ctx.stop(reason(why)),
+            ["end", why] => {
+                // Mask D2
+                self.callers.push(reply_to);
+                ctx.stop(reason(why));
+            }
             ["last", why] => {
                 reply_to.send(());
                 ctx.stop(reason(why));
