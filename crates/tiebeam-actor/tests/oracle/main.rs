@@ -29,6 +29,7 @@ mod otp;
 mod processes;
 mod scenario;
 mod trace;
+mod trees;
 
 use otp::Otp;
 use scenario::{Kind, Scenario};
@@ -39,6 +40,11 @@ const SCENARIOS: u64 = 300;
 #[test]
 fn random_processes_behave_as_on_otp() {
     compare(Kind::Processes);
+}
+
+#[test]
+fn random_trees_of_supervisors_behave_as_on_otp() {
+    compare(Kind::Trees);
 }
 
 fn compare(kind: Kind) {
@@ -65,6 +71,7 @@ fn compare(kind: Kind) {
 fn traces(otp: &mut Otp, scenario: &Scenario) -> (String, String) {
     let ours = match scenario.kind {
         Kind::Processes => processes::run(&scenario.steps),
+        Kind::Trees => trees::run(&scenario.steps),
     };
     (trace::comparable(&otp.run(scenario)), trace::comparable(&ours))
 }

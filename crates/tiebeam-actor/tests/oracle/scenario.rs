@@ -1,6 +1,7 @@
 //! Random scenarios, one per kind and seed, and their language.
 
 mod processes;
+mod trees;
 
 use std::fmt;
 
@@ -9,6 +10,7 @@ use fastrand::Rng;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Processes,
+    Trees,
 }
 
 #[derive(Clone, Debug)]
@@ -24,6 +26,7 @@ impl Scenario {
         let mut rng = Rng::with_seed(seed);
         let steps = match kind {
             Kind::Processes => processes::steps(&mut rng),
+            Kind::Trees => trees::steps(&mut rng),
         };
         Self { kind, seed, steps }
     }
@@ -39,6 +42,7 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Processes => "processes",
+            Self::Trees => "trees",
         })
     }
 }

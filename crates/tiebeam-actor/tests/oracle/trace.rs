@@ -4,6 +4,9 @@
 //! it, and the words of each keep their order. Of the notices of one death (its exit through a link, a down for each
 //! monitor) the order is not promised either.
 //!
+//! What a recorder heard of a tree of supervisors has one order, since a supervisor takes one step at a time. Only the
+//! children of a supervisor that was killed end all at once.
+//!
 //! A process that died of a signal in this step may or may not have handled what lay before it, so what it heard in this
 //! step does not count. If it ended by itself, what it did counts, and what others told it in the same step does not.
 
@@ -25,6 +28,11 @@ pub(crate) fn comparable(lines: &[String]) -> String {
         head.iter().for_each(|line| writeln!(text, "{line}").unwrap());
         let (events, rest): (Vec<&str>, Vec<&str>) =
             seen.iter().map(String::as_str).partition(|line| line.starts_with("event "));
+        let (mut log, rest): (Vec<&str>, Vec<&str>) = rest.into_iter().partition(|line| line.starts_with("log "));
+        if head[0].starts_with("step kill s") {
+            log.sort_by_key(|line| line.split(' ').nth(2));
+        }
+        log.iter().for_each(|line| writeln!(text, "  {line}").unwrap());
         let rest: BTreeSet<_> = rest.into_iter().collect();
         let events: Vec<_> = events.into_iter().map(parse).collect();
         for (who, lines) in heard(&events, &rest) {
