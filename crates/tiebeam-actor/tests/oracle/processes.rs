@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use tiebeam_actor::{ExitReason, Pid, System};
 use tiebeam_wire::{Incarnation, NodeId};
 
+use crate::known;
 use probe::{Act, Acts, Events, Faulty, NAMES, Probe, SpawnChild, Target, What};
 
 /// Takes one step, waits until nothing moves, writes down what it sees.
@@ -96,7 +97,8 @@ impl Driver {
             ["unregister", name] => self.system.unregister(name).map_or("none", |_| "done").to_owned(),
             ["do", label, acts @ ..] => match self.latest.get(*label).copied() {
                 Some(pid) if self.alive.contains_key(&pid) => {
-                    let is_last = |act: &&str| ["self", "end", "exit", "crash", "call"].iter().any(|verb| act.starts_with(verb));
+                    let is_last =
+                        |act: &&str| ["self", "end", "exit", "crash", "call"].iter().any(|verb| act.starts_with(verb));
                     let ends = acts.iter().any(is_last);
                     let acts = acts.iter().filter_map(|act| self.prepare(act, pid, ends)).collect();
                     self.system.addr::<Probe>(pid).cast(Acts(acts)).await;
@@ -222,9 +224,9 @@ impl Driver {
             if names.is_empty() { "-".to_owned() } else { names.join(",") }
         };
         let (links, watches) = (names(&info.links), names(&info.monitors));
-        // Mask D1
-        let watchers: Vec<_> = info.monitored_by.iter().copied().filter(|pid| self.alive.contains_key(pid)).collect();
-        format!("alive {} {trap} links {links} watches {watches} watched {}", self.name(pid), names(&watchers))
+        let counts = |watcher: &&Pid| !known::WATCHERS_STAY_WHEN_THEY_DIE || self.alive.contains_key(watcher);
+        let watched = names(&info.monitored_by.iter().filter(counts).copied().collect::<Vec<_>>());
+        format!("alive {} {trap} links {links} watches {watches} watched {watched}", self.name(pid))
     }
 
     fn name(&self, pid: Pid) -> String {

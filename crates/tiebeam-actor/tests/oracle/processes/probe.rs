@@ -7,6 +7,7 @@ use std::time::Duration;
 use tiebeam_actor::{Actor, CallError, Ctx, Deferred, ExitReason, Handler, Info, Pid, Ref, ReplyTo};
 
 use super::{reason, text};
+use crate::known;
 
 pub(super) const NAMES: [&str; 3] = ["n0", "n1", "n2"];
 
@@ -220,10 +221,11 @@ impl Deferred<Ask> for Probe {
             ["reply"] => reply_to.send(()),
             ["defer" | "never"] => self.callers.push(reply_to),
             ["crash"] => self.crash(ctx),
-            // Dropped without an answer while the actor is about to end: the caller hears of the end.
             ["end", why] => {
-                // Mask D2
-                self.callers.push(reply_to);
+                // Else dropped without an answer while the actor is about to end: the caller hears of the end.
+                if known::STOPPING_CALLEE_IS_UNANSWERED {
+                    self.callers.push(reply_to);
+                }
                 ctx.stop(reason(why));
             }
             ["last", why] => {

@@ -21,6 +21,7 @@ use std::collections::BTreeSet;
 use fastrand::Rng;
 
 use super::pick;
+use crate::known;
 
 const LABELS: [&str; 5] = ["p0", "p1", "p2", "p3", "p4"];
 const NAMES: [&str; 3] = ["n0", "n1", "n2"];
@@ -80,9 +81,10 @@ fn acts(rng: &mut Rng, label: &str, numbers: &mut u32) -> String {
         step.push(' ');
         step.push_str(&act);
     }
-    // Mask D3
-    let calls = |to: &&str| last.as_ref().is_some_and(|last| last.starts_with(&format!("call:{to}:")) || last.starts_with("callname"));
-    if exited.iter().any(calls) {
+    let calls = |to: &&str| {
+        last.as_ref().is_some_and(|last| last.starts_with(&format!("call:{to}:")) || last.starts_with("callname"))
+    };
+    if known::CALL_BEHIND_OWN_EXIT_HEARS_REASON && exited.iter().any(calls) {
         return step;
     }
     if let Some(act) = last {

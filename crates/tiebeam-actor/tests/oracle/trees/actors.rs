@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use tiebeam_actor::{
-    Actor, Addr, CallError, Ctx, ExitReason, Handler, Info, Pid, Starter, Supervisor, SupervisorSpec,
-};
+use tiebeam_actor::{Actor, Addr, CallError, Ctx, ExitReason, Handler, Info, Pid, Starter, Supervisor, SupervisorSpec};
 
 use crate::processes::text;
 
