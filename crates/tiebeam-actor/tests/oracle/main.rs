@@ -20,6 +20,8 @@
 //! | a process that nobody is linked to from the start is its own parent | it has none | `oracle_processes.erl`: `act` |
 //! | until OTP 26 a parent gets an exit signal of a start that failed | the start's result is all | failing starts have no parent |
 //! | `already_present`, `already_started` and `running`, `restarting` | `Exists` and `Running` | `oracle_trees.erl`: `reply` |
+//! | a crowd's supervisor stops any pid that is gone with success | it is no child | `oracle_trees.erl`: `act` |
+//! | a crowd's children share one spec, which is counted once | one is counted for each | `oracle_trees.erl`: `children` |
 //! | children are listed in reverse | in start order | `oracle_trees.erl`: `children` |
 //!
 //! What differs and should not is listed in `known.rs`.
@@ -52,6 +54,11 @@ fn random_trees_of_supervisors_behave_as_on_otp() {
     compare(Kind::Trees);
 }
 
+#[test]
+fn random_crowds_of_children_behave_as_on_otp() {
+    compare(Kind::Crowds);
+}
+
 fn compare(kind: Kind) {
     let Some(mut otp) = Otp::start() else {
         return say(
@@ -82,9 +89,9 @@ fn say(text: &str) {
 fn traces(otp: &mut Otp, scenario: &Scenario) -> (String, String) {
     let ours = match scenario.kind {
         Kind::Processes => processes::run(&scenario.steps),
-        Kind::Trees => trees::run(&scenario.steps),
+        Kind::Trees | Kind::Crowds => trees::run(&scenario.steps),
     };
-    (trace::comparable(&otp.run(scenario)), trace::comparable(&ours))
+    (trace::comparable(scenario.kind, &otp.run(scenario)), trace::comparable(scenario.kind, &ours))
 }
 
 fn differs(otp: &mut Otp, scenario: &Scenario) -> bool {

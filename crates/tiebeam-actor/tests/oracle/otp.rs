@@ -43,6 +43,7 @@ impl Otp {
         let output = BufReader::new(node.stdout.take().unwrap());
         let mut otp = Self { node, input, output, release: String::new() };
         otp.release = otp.line();
+        assert!(otp.release.parse::<u32>().is_ok(), "the OTP node says: {}", otp.release);
         Some(otp)
     }
 

@@ -1,5 +1,6 @@
 //! Random scenarios, one per kind and seed, and their language.
 
+mod crowds;
 mod processes;
 mod trees;
 
@@ -11,6 +12,7 @@ use fastrand::Rng;
 pub(crate) enum Kind {
     Processes,
     Trees,
+    Crowds,
 }
 
 #[derive(Clone, Debug)]
@@ -27,6 +29,7 @@ impl Scenario {
         let steps = match kind {
             Kind::Processes => processes::steps(&mut rng),
             Kind::Trees => trees::steps(&mut rng),
+            Kind::Crowds => crowds::steps(&mut rng),
         };
         Self { kind, seed, steps }
     }
@@ -43,6 +46,7 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Self::Processes => "processes",
             Self::Trees => "trees",
+            Self::Crowds => "crowds",
         })
     }
 }

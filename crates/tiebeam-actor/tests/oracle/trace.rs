@@ -5,13 +5,15 @@
 //! monitor) the order is not promised either.
 //!
 //! What a recorder heard of a tree of supervisors has one order, since a supervisor takes one step at a time. Only the
-//! children of a supervisor that was killed end all at once.
+//! children of a supervisor that was killed end all at once, and those of a crowd always do.
 //!
 //! A process that died of a signal in this step may or may not have handled what lay before it, so what it heard in this
 //! step does not count. If it ended by itself, what it did counts, and what others told it in the same step does not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+
+use crate::scenario::Kind;
 
 struct Event<'a> {
     who: &'a str,
@@ -20,7 +22,7 @@ struct Event<'a> {
 }
 
 /// Returns the trace in comparable form.
-pub(crate) fn comparable(lines: &[String]) -> String {
+pub(crate) fn comparable(kind: Kind, lines: &[String]) -> String {
     let mut text = String::new();
     for step in lines.chunk_by(|_, next| !next.starts_with("step ")) {
         // The head, and what the driver got for an answer.
@@ -29,7 +31,7 @@ pub(crate) fn comparable(lines: &[String]) -> String {
         let (events, rest): (Vec<&str>, Vec<&str>) =
             seen.iter().map(String::as_str).partition(|line| line.starts_with("event "));
         let (mut log, rest): (Vec<&str>, Vec<&str>) = rest.into_iter().partition(|line| line.starts_with("log "));
-        if head[0].starts_with("step kill s") {
+        if kind == Kind::Crowds || head[0].starts_with("step kill s") {
             log.sort_by_key(|line| line.split(' ').nth(2));
         }
         log.iter().for_each(|line| writeln!(text, "  {line}").unwrap());

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tiebeam_actor::{
-    Addr, ChildError, ChildInfo, ChildSpec, ChildState, ExitReason, Pid, Shutdown, Strategy, Supervisor,
-    SupervisorSpec, System,
+    Addr, ChildError, ChildInfo, ChildSpec, ChildState, DynamicSpec, DynamicSupervisor, ExitReason, Intensity, Pid,
+    Restart, Shutdown, Strategy, Supervisor, SupervisorSpec, System,
 };
 use tiebeam_wire::{Incarnation, NodeId};
 
 use crate::processes::{reason, text};
-use actors::{Book, Crash, End, Keeper, Leave, Recorder, Start, Worker, start_supervisor};
+use actors::{Book, Crash, End, Keeper, Leave, Recorder, Root, Start, Worker, start_supervisor};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const STUCK: Duration = Duration::from_millis(5);
@@ -38,6 +38,8 @@ struct Driver {
     /// The root's parent.
     keeper: Addr<Keeper>,
     trees: BTreeMap<String, Tree>,
+    /// The root is a dynamic supervisor instead.
+    crowd: Option<DynamicSpec>,
 }
 
 pub(crate) fn run(steps: &[String]) -> Vec<String> {
@@ -46,7 +48,7 @@ pub(crate) fn run(steps: &[String]) -> Vec<String> {
         let (system, book) = (System::new(NodeId(1), Incarnation(1)), Arc::<Mutex<Book>>::default());
         let recorder = system.spawn::<Recorder>(Arc::clone(&book)).await.unwrap();
         let keeper = system.spawn::<Keeper>((Arc::clone(&book), recorder.clone())).await.unwrap();
-        let mut driver = Driver { system, book, recorder, keeper, trees: BTreeMap::new() };
+        let mut driver = Driver { system, book, recorder, keeper, trees: BTreeMap::new(), crowd: None };
         let mut trace = Vec::new();
         for step in steps {
             let words: Vec<_> = step.split(' ').collect();
@@ -57,6 +59,7 @@ pub(crate) fn run(steps: &[String]) -> Vec<String> {
                 ["worker", id, restart, trap, shutdown, parent] => {
                     driver.add(parent, worker(id, restart, trap, shutdown));
                 }
+                ["crowd", intensity, restart, shutdown] => driver.crowd = Some(crowd(intensity, restart, shutdown)),
                 ref words => {
                     trace.push(format!("step {step}"));
                     trace.push(driver.act(words).await);
@@ -73,6 +76,24 @@ pub(crate) fn run(steps: &[String]) -> Vec<String> {
 fn worker(id: &str, restart: &str, trap: &str, shutdown: &str) -> Child {
     let [id, restart, shutdown] = [id, restart, shutdown].map(str::to_owned);
     Child::Worker { id, restart, traps: trap == "trap", shutdown }
+}
+
+fn crowd(intensity: &str, restart: &str, shutdown: &str) -> DynamicSpec {
+    let restart = match restart {
+        "permanent" => Restart::Permanent,
+        "transient" => Restart::Transient,
+        _ => Restart::Temporary,
+    };
+    let intensity = Intensity { restarts: intensity.parse().unwrap(), period: HOUR };
+    DynamicSpec { restart, shutdown: limit(shutdown), intensity, ..DynamicSpec::default() }
+}
+
+fn limit(shutdown: &str) -> Shutdown {
+    match shutdown {
+        "brutal" => Shutdown::BrutalKill,
+        "stuck" => Shutdown::Timeout(STUCK),
+        _ => Shutdown::Infinity,
+    }
 }
 
 impl Driver {
@@ -95,7 +116,15 @@ impl Driver {
 
     async fn act(&self, words: &[&str]) -> String {
         match words {
-            ["start"] if self.trees.contains_key("s0") => self.start().await,
+            ["start"] if self.crowd.is_some() || self.trees.contains_key("s0") => self.start().await,
+            ["join", id, trap] if self.root().is_some() && self.whereis(id).is_none() => {
+                let args = ((*id).to_owned(), *trap == "trap", false, self.recorder.clone());
+                reply(self.members().start_child(args).await.map(drop))
+            }
+            ["dismiss", id] if self.root().is_some() => match self.last(id) {
+                Some(pid) => reply(self.members().stop_child(pid).await),
+                None => "skip".to_owned(),
+            },
             ["fail", id, times, how] => {
                 let failing = (times.parse().unwrap(), (*how).to_owned());
                 self.book.lock().unwrap().failing.insert((*id).to_owned(), failing);
@@ -126,7 +155,11 @@ impl Driver {
         if self.root().is_some() {
             return "skip".to_owned();
         }
-        let started = self.keeper.call(Start(self.spec("s0"))).await.unwrap();
+        let root = match self.crowd {
+            Some(ref spec) => Root::Crowd(spec.clone()),
+            None => Root::Tree(self.spec("s0")),
+        };
+        let started = self.keeper.call(Start(root)).await.unwrap();
         started.map_or("failed", |()| "done").to_owned()
     }
 
@@ -162,6 +195,14 @@ impl Driver {
         self.whereis("s0")
     }
 
+    fn last(&self, id: &str) -> Option<Pid> {
+        self.book.lock().unwrap().last.get(id).copied()
+    }
+
+    fn members(&self) -> Addr<DynamicSupervisor<Worker>> {
+        self.system.addr(self.root().expect("the root runs"))
+    }
+
     fn spec(&self, id: &str) -> SupervisorSpec {
         let tree = &self.trees[id];
         let spec = SupervisorSpec::new(tree.strategy).intensity(tree.intensity, HOUR);
@@ -173,17 +214,14 @@ impl Driver {
         let (spec, restart) = match child {
             Child::Supervisor { id, restart } => {
                 let (name, spec) = (id.clone(), self.spec(id));
-                let start = move |starter| start_supervisor(starter, name.clone(), spec.clone(), recorder.clone());
+                let start = move |starter| {
+                    start_supervisor::<Supervisor>(starter, name.clone(), spec.clone(), recorder.clone())
+                };
                 (ChildSpec::new(id, start).is_supervisor(), restart)
             }
             Child::Worker { id, restart, traps, shutdown } => {
                 let spec = ChildSpec::actor::<Worker>(id, (id.clone(), *traps, shutdown == "stuck", recorder));
-                let spec = spec.shutdown(match shutdown.as_str() {
-                    "brutal" => Shutdown::BrutalKill,
-                    "stuck" => Shutdown::Timeout(STUCK),
-                    _ => Shutdown::Infinity,
-                });
-                (spec, restart)
+                (spec.shutdown(limit(shutdown)), restart)
             }
         };
         match restart.as_str() {
@@ -200,26 +238,37 @@ impl Driver {
         };
         trace.extend(log.iter().map(|line| format!("log {line}")));
         trace.extend(heard.iter().map(|why| format!("parent hears {}", text(why))));
+        if self.crowd.is_some() && self.root().is_some() {
+            let children = self.members().which_children().await.unwrap();
+            let counts = self.members().count_children().await.unwrap();
+            let mut children: Vec<_> = children.iter().map(|child| self.state(child)).collect();
+            children.sort();
+            let numbers = [counts.active, counts.supervisors, counts.workers];
+            trace.push(format!("children of s0 {} {}", joined(&children, ","), joined(&numbers, "/")));
+        }
         for id in self.trees.keys() {
             let Some(pid) = self.whereis(id) else { continue };
             let supervisor = self.system.addr::<Supervisor>(pid);
             let children = supervisor.which_children().await.unwrap();
             let counts = supervisor.count_children().await.unwrap();
-            let children: Vec<_> = children.iter().map(|child| self.describe(child)).collect();
-            let children = if children.is_empty() { "-".to_owned() } else { children.join(",") };
-            let numbers = [counts.specs, counts.active, counts.supervisors, counts.workers].map(|n| n.to_string());
-            trace.push(format!("children of {id} {children} {}", numbers.join("/")));
+            let children: Vec<_> = children.iter().map(|child| format!("{}={}", child.id, self.state(child))).collect();
+            let numbers = [counts.specs, counts.active, counts.supervisors, counts.workers];
+            trace.push(format!("children of {id} {} {}", joined(&children, ","), joined(&numbers, "/")));
         }
     }
 
-    fn describe(&self, child: &ChildInfo) -> String {
-        let state = match child.state {
+    fn state(&self, child: &ChildInfo) -> String {
+        match child.state {
             ChildState::Running(pid) => self.book.lock().unwrap().name(pid),
             ChildState::Restarting => "restarting".to_owned(),
             ChildState::Stopped => "stopped".to_owned(),
-        };
-        format!("{}={state}", child.id)
+        }
     }
+}
+
+fn joined<T: ToString>(items: &[T], separator: &str) -> String {
+    let items: Vec<_> = items.iter().map(T::to_string).collect();
+    if items.is_empty() { "-".to_owned() } else { items.join(separator) }
 }
 
 fn reply(result: Result<(), ChildError>) -> String {

@@ -1,6 +1,6 @@
 %% Runs scenarios on real OTP and prints what could be observed of each.
 %%
-%% Reads from stdin: a line "processes" or "trees", the scenario's lines, a line "end". Prints the trace and a line
+%% Reads from stdin: a line with the kind, the scenario's lines, a line "end". Prints the trace and a line
 %% "end". One node runs thousands of scenarios; each leaves nothing behind.
 -module(oracle).
 -export([main/0, settle/0, reason/1, join/1]).
@@ -9,7 +9,8 @@ main() ->
     case line() of
         eof -> halt(0, [{flush, true}]);
         "processes" -> answer(oracle_processes:run(lines()));
-        "trees" -> answer(oracle_trees:run(lines()))
+        "trees" -> answer(oracle_trees:run(lines()));
+        "crowds" -> answer(oracle_trees:run(lines()))
     end,
     main().
 

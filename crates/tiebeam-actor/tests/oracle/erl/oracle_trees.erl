@@ -1,6 +1,6 @@
 %% Scenarios of supervisors and their children. The steps are explained in scenario/trees.rs.
 -module(oracle_trees).
--export([run/1, start_supervisor/3]).
+-export([run/1, start_supervisor/3, start_member/4]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -define(HOUR, 3600).
@@ -21,6 +21,9 @@ step(["supervisor", Id, Strategy, Intensity, Restart, Parent], {S, Trace}) ->
     {add(Parent, {supervisor, Id, Restart}, S#{trees := Trees#{Id => {Flags, []}}}), Trace};
 step(["worker", Id, Restart, Trap, Shutdown, Parent], {S, Trace}) ->
     {add(Parent, {worker, Id, Restart, Trap, Shutdown}, S), Trace};
+step(["crowd", Intensity, Restart, Shutdown], {S = #{trees := Trees}, Trace}) ->
+    Flags = #{strategy => simple_one_for_one, intensity => list_to_integer(Intensity), period => ?HOUR},
+    {S#{trees := Trees#{"s0" => {Flags, [{member, Restart, Shutdown}]}}}, Trace};
 step(Words, {S, Trace}) ->
     {Done, S1} = act(Words, S),
     {S2, Lines} = observe(S1, []),
@@ -53,6 +56,22 @@ act([Verb, Supervisor, Id | More], S)
     case ask(S, {whereis, Supervisor}) of
         none -> {"skip", S};
         Pid -> {reply(try manage(Verb, Pid, Id, More, S) catch exit:_ -> dead end), S}
+    end;
+act(["join", Id, Trap], S = #{root := Root}) when is_pid(Root) ->
+    case ask(S, {whereis, Id}) of
+        none -> {reply(supervisor:start_child(Root, [Id, Trap])), S};
+        _ -> {"skip", S}
+    end;
+act(["dismiss", Id], S = #{root := Root}) when is_pid(Root) ->
+    case ask(S, {last, Id}) of
+        none -> {"skip", S};
+        Pid ->
+            %% supervisor.erl says ok to any pid that is gone, Elixir's DynamicSupervisor and Tiebeam say that it is no child.
+            Lives = is_process_alive(Pid),
+            case supervisor:terminate_child(Root, Pid) of
+                ok when not Lives -> {"missing", S};
+                Reply -> {reply(Reply), S}
+            end
     end;
 act(_, S) -> {"skip", S}.
 
@@ -93,12 +112,22 @@ look(S = #{root := Root, trees := Trees}, Lines) ->
     {S1, Lines ++ Heard ++ lists:append([children(Id, ask(S, {whereis, Id}), S) || Id <- maps:keys(Trees)])}.
 
 children(_, none, _) -> [];
-children(Id, Pid, S) ->
-    %% OTP lists them in reverse, Tiebeam in the order of their start.
-    Children = [[Child, $=, state(State, S)] || {Child, State, _, _} <- lists:reverse(supervisor:which_children(Pid))],
+children(Id, Pid, S = #{trees := Trees}) ->
+    {Children, Keys} = case map_get(Id, Trees) of
+        %% OTP counts the one spec that all share, Tiebeam one for each.
+        {#{strategy := simple_one_for_one}, _} ->
+            {lists:sort([state(State, S) || {_, State, _, _} <- supervisor:which_children(Pid)]),
+             [active, supervisors, workers]};
+        %% OTP lists them in reverse, Tiebeam in the order of their start.
+        _ ->
+            {[[Child, $=, state(State, S)] || {Child, State, _, _} <- lists:reverse(supervisor:which_children(Pid))],
+             [specs, active, supervisors, workers]}
+    end,
+    [["children of ", Id, $\s, oracle:join(Children), $\s, counts(Pid, Keys)]].
+
+counts(Pid, Keys) ->
     Counts = supervisor:count_children(Pid),
-    Numbers = [integer_to_list(proplists:get_value(Key, Counts)) || Key <- [specs, active, supervisors, workers]],
-    [["children of ", Id, $\s, oracle:join(Children), $\s, lists:join($/, Numbers)]].
+    lists:join($/, [integer_to_list(proplists:get_value(Key, Counts)) || Key <- Keys]).
 
 state(Pid, S) when is_pid(Pid) -> ask(S, {name, Pid});
 state(undefined, _) -> "stopped";
@@ -129,7 +158,7 @@ record(S = #{log := Log, failing := Failing, lives := Lives, names := Names, cur
                     record(S#{log := [["fails ", Id] | Log], failing := Failing#{Id := {Times - 1, How}}});
                 _ ->
                     Life = maps:get(Id, Lives, 0) + 1,
-                    Name = [Id, $., integer_to_list(Life)],
+                    Name = lists:flatten([Id, $., integer_to_list(Life)]),
                     monitor(process, Pid),
                     gen_server:reply(From, "ok"),
                     record(S#{log := [["up ", Name] | Log], lives := Lives#{Id => Life},
@@ -147,6 +176,10 @@ record(S = #{log := Log, failing := Failing, lives := Lives, names := Names, cur
             record(S#{failing := Failing#{Id => {Times, How}}});
         {'$gen_call', From, {whereis, Id}} ->
             gen_server:reply(From, maps:get(Id, Current, none)),
+            record(S);
+        {'$gen_call', From, {last, Id}} ->
+            Name = lists:flatten([Id, $., integer_to_list(maps:get(Id, Lives, 0))]),
+            gen_server:reply(From, hd([Pid || {Pid, Known} <- maps:to_list(Names), Known =:= Name] ++ [none])),
             record(S);
         {'$gen_call', From, {name, Pid}} ->
             gen_server:reply(From, maps:get(Pid, Names, "unknown")),
@@ -172,6 +205,9 @@ start_supervisor(Id, Trees, Recorder) ->
         Failed -> Failed
     end.
 
+start_member(Shutdown, Recorder, Id, Trap) ->
+    gen_server:start_link(?MODULE, {worker, Id, Trap, Shutdown, Recorder}, []).
+
 init({supervisor, Id, Trees, Recorder}) ->
     {Flags, Children} = map_get(Id, Trees),
     {ok, {Flags, [spec(Child, Trees, Recorder) || Child <- Children]}};
@@ -183,13 +219,19 @@ init({worker, Id, Trap, Shutdown, Recorder}) ->
         "crash" -> error(boom)
     end.
 
+spec({member, Restart, Shutdown}, _, Recorder) ->
+    #{id => member, start => {?MODULE, start_member, [Shutdown, Recorder]}, restart => list_to_atom(Restart),
+      shutdown => limit(Shutdown)};
 spec({supervisor, Id, Restart}, Trees, Recorder) ->
     #{id => Id, start => {?MODULE, start_supervisor, [Id, Trees, Recorder]}, restart => list_to_atom(Restart),
       shutdown => infinity, type => supervisor};
 spec({worker, Id, Restart, Trap, Shutdown}, _, Recorder) ->
-    Limit = case Shutdown of "brutal" -> brutal_kill; "wait" -> infinity; "stuck" -> ?STUCK_MS end,
     #{id => Id, start => {gen_server, start_link, [?MODULE, {worker, Id, Trap, Shutdown, Recorder}, []]},
-      restart => list_to_atom(Restart), shutdown => Limit}.
+      restart => list_to_atom(Restart), shutdown => limit(Shutdown)}.
+
+limit("brutal") -> brutal_kill;
+limit("wait") -> infinity;
+limit("stuck") -> ?STUCK_MS.
 
 handle_call(_, _, S) -> {noreply, S}.
 

@@ -56,8 +56,9 @@ fn acts(rng: &mut Rng, label: &str, numbers: &mut u32) -> String {
         return format!("do {label} trap:{}", pick(rng, &["on", "off"]));
     }
     let mut step = format!("do {label}");
-    // A link made after an exit was sent finds the other gone or not; what an unlink then takes back is not promised.
     let mut exited = BTreeSet::new();
+    // A link made after an exit was sent finds the other gone or not; what an unlink then takes back is not promised.
+    let mut linked_late: BTreeSet<&str> = BTreeSet::new();
     // And whether such a link's exit comes before the process ends by itself is a race.
     let last = last_act(rng);
     for _ in 0..rng.usize(1..5) {
@@ -67,8 +68,11 @@ fn acts(rng: &mut Rng, label: &str, numbers: &mut u32) -> String {
         let act = match rng.u32(0..100) {
             0..16 => format!("send:{to}:{number}"),
             16..20 => format!("sendname:{}:{number}", pick(rng, &NAMES)),
-            20..40 if last.is_none() || !exited.contains(to) => format!("link:{to}"),
-            40..50 if !exited.contains(to) => format!("unlink:{to}"),
+            20..40 if last.is_none() || !exited.contains(to) => {
+                linked_late.extend(exited.get(to));
+                format!("link:{to}")
+            }
+            40..50 if !linked_late.contains(to) => format!("unlink:{to}"),
             50..68 if to != label => format!("monitor:{to}:m{number}"),
             68..74 => format!("demonitor:m{}", rng.u32(1..number + 1)),
             74..82 if to != label => {

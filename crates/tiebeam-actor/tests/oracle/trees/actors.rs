@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use tiebeam_actor::{Actor, Addr, CallError, Ctx, ExitReason, Handler, Info, Pid, Starter, Supervisor, SupervisorSpec};
+use tiebeam_actor::{
+    Actor, Addr, CallError, Ctx, DynamicSpec, DynamicSupervisor, ExitReason, Handler, Info, Pid, Starter, Supervisor,
+    SupervisorSpec,
+};
 
 use crate::processes::text;
 
@@ -16,6 +19,8 @@ pub(super) struct Book {
     /// How many starts of a label will fail, and how.
     pub(super) failing: BTreeMap<String, (u32, String)>,
     pub(super) current: BTreeMap<String, Pid>,
+    /// The last of each label, whether it lives or not.
+    pub(super) last: BTreeMap<String, Pid>,
     lives: BTreeMap<String, u32>,
     names: BTreeMap<Pid, String>,
 }
@@ -76,6 +81,7 @@ impl Handler<Up> for Recorder {
         let name = format!("{id}.{life}");
         book.log.push(format!("up {name}"));
         book.names.insert(pid, name);
+        book.last.insert(id.clone(), pid);
         book.current.insert(id, pid);
         ctx.monitor(pid);
         None
@@ -92,17 +98,23 @@ impl Handler<Terminating> for Recorder {
     }
 }
 
-pub(super) async fn start_supervisor(
+pub(super) async fn start_supervisor<S: Actor>(
     starter: Starter,
     id: String,
-    spec: SupervisorSpec,
+    spec: S::Args,
     recorder: Addr<Recorder>,
-) -> Result<Addr<Supervisor>, ExitReason> {
+) -> Result<Pid, ExitReason> {
     recorder.call(Starting(id.clone())).await.unwrap();
-    let supervisor = starter.spawn::<Supervisor>(spec).await?;
-    let fails = recorder.call(Up(id, supervisor.pid())).await.unwrap();
+    let supervisor = starter.spawn::<S>(spec).await?.pid();
+    let fails = recorder.call(Up(id, supervisor)).await.unwrap();
     assert_eq!(fails, None, "only workers are made to fail");
     Ok(supervisor)
+}
+
+#[derive(Clone)]
+pub(super) enum Root {
+    Tree(SupervisorSpec),
+    Crowd(DynamicSpec),
 }
 
 /// The root's parent.
@@ -112,7 +124,7 @@ pub(super) struct Keeper {
     root: Option<Pid>,
 }
 
-pub(super) struct Start(pub(super) SupervisorSpec);
+pub(super) struct Start(pub(super) Root);
 
 pub(super) struct Leave(pub(super) ExitReason);
 
@@ -134,9 +146,16 @@ impl Actor for Keeper {
 impl Handler<Start> for Keeper {
     type Reply = Result<(), ExitReason>;
 
-    async fn handle(&mut self, Start(spec): Start, ctx: &mut Ctx<Self>) -> Self::Reply {
-        let started = start_supervisor(ctx.starter(), "s0".to_owned(), spec, self.recorder.clone()).await;
-        started.map(|root| self.root = Some(root.pid()))
+    async fn handle(&mut self, Start(root): Start, ctx: &mut Ctx<Self>) -> Self::Reply {
+        let (id, recorder) = ("s0".to_owned(), self.recorder.clone());
+        let root = match root {
+            Root::Tree(spec) => start_supervisor::<Supervisor>(ctx.starter(), id, spec, recorder).await?,
+            Root::Crowd(spec) => {
+                start_supervisor::<DynamicSupervisor<Worker>>(ctx.starter(), id, spec, recorder).await?
+            }
+        };
+        self.root = Some(root);
+        Ok(())
     }
 }
 
