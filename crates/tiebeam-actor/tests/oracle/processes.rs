@@ -2,7 +2,7 @@
 
 mod probe;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tiebeam_actor::{ExitReason, Pid, System};
 use tiebeam_wire::{Incarnation, NodeId};
+use tokio::sync::Notify;
 
 use crate::known;
 use probe::{Act, Acts, Events, Faulty, NAMES, Probe, SpawnChild, Target, What};
@@ -21,8 +22,10 @@ struct Driver {
     latest: BTreeMap<String, Pid>,
     lives: BTreeMap<String, u32>,
     names: BTreeMap<Pid, String>,
-    /// Whom a process waits for.
-    busy: BTreeMap<Pid, Pid>,
+    /// Those that wait for an answer or for a start.
+    busy: BTreeSet<Pid>,
+    /// Those that wait in `init` or in `terminate`, and what releases them.
+    paused: BTreeMap<Pid, Arc<Notify>>,
     alive: BTreeMap<Pid, BoxFuture<'static, ExitReason>>,
 }
 
@@ -35,7 +38,8 @@ pub(crate) fn run(steps: &[String]) -> Vec<String> {
             latest: BTreeMap::new(),
             lives: BTreeMap::new(),
             names: BTreeMap::new(),
-            busy: BTreeMap::new(),
+            busy: BTreeSet::new(),
+            paused: BTreeMap::new(),
             alive: BTreeMap::new(),
         };
         let mut trace = Vec::new();
@@ -74,6 +78,14 @@ impl Driver {
     async fn act(&mut self, words: &[&str]) -> String {
         match words {
             ["spawn", label, trap, parent] => self.spawn(label, *trap == "trap", parent).await,
+            ["spawnslow", label, trap, parent] => self.spawn_slow(label, *trap == "trap", parent).await,
+            ["release", label] => match self.latest.get(*label).and_then(|pid| self.paused.remove(pid)) {
+                Some(pause) => {
+                    pause.notify_one();
+                    "done".to_owned()
+                }
+                None => "skip".to_owned(),
+            },
             ["fail", why] => {
                 let failed = self.system.spawn::<Faulty>((*why).to_owned()).await;
                 format!("failed {}", text(&failed.unwrap_err()))
@@ -97,8 +109,9 @@ impl Driver {
             ["unregister", name] => self.system.unregister(name).map_or("none", |_| "done").to_owned(),
             ["do", label, acts @ ..] => match self.latest.get(*label).copied() {
                 Some(pid) if self.alive.contains_key(&pid) => {
-                    let is_last =
-                        |act: &&str| ["self", "end", "exit", "crash", "call"].iter().any(|verb| act.starts_with(verb));
+                    let is_last = |act: &&str| {
+                        ["self", "end", "linger", "exit", "crash", "call"].iter().any(|verb| act.starts_with(verb))
+                    };
                     let ends = acts.iter().any(is_last);
                     let acts = acts.iter().filter_map(|act| self.prepare(act, pid, ends)).collect();
                     self.system.addr::<Probe>(pid).cast(Acts(acts)).await;
@@ -111,20 +124,36 @@ impl Driver {
     }
 
     async fn spawn(&self, label: &str, traps: bool, parent: &str) -> String {
-        let is_free = self.latest.get(label).is_none_or(|pid| !self.alive.contains_key(pid));
         let events = Arc::clone(&self.events);
-        match (is_free, parent, self.idle(parent)) {
+        match (self.is_free(label), parent, self.idle(parent)) {
             (true, "-", _) => {
-                let child = self.system.spawn::<Probe>((events, traps)).await.unwrap();
+                let child = self.system.spawn::<Probe>((events, traps, None)).await.unwrap();
                 probe::tell(&self.events, child.pid(), child.pid(), What::Spawned(label.to_owned(), child.pid()));
             }
             (true, _, Some(parent)) => {
-                let child = SpawnChild { label: label.to_owned(), traps };
+                let child = SpawnChild { label: label.to_owned(), traps, is_slow: false };
                 self.system.addr::<Probe>(parent).cast(child).await;
             }
             _ => return "skip".to_owned(),
         }
         "done".to_owned()
+    }
+
+    /// A parent that doesn't trap exits is ended in OTP by a child that is ended in `init`.
+    async fn spawn_slow(&self, label: &str, traps: bool, parent: &str) -> String {
+        let parent = self.idle(parent).filter(|pid| self.system.process_info(*pid).is_some_and(|info| info.traps_exit));
+        match parent {
+            Some(parent) if self.is_free(label) => {
+                let child = SpawnChild { label: label.to_owned(), traps, is_slow: true };
+                self.system.addr::<Probe>(parent).cast(child).await;
+                "done".to_owned()
+            }
+            _ => "skip".to_owned(),
+        }
+    }
+
+    fn is_free(&self, label: &str) -> bool {
+        self.latest.get(label).is_none_or(|pid| !self.alive.contains_key(pid))
     }
 
     fn register(&self, name: &str, label: &str) -> String {
@@ -138,7 +167,11 @@ impl Driver {
 
     fn idle(&self, label: &str) -> Option<Pid> {
         let pid = self.latest.get(label)?;
-        (self.alive.contains_key(pid) && !self.busy.contains_key(pid)).then_some(*pid)
+        (self.alive.contains_key(pid) && !self.is_busy(*pid)).then_some(*pid)
+    }
+
+    fn is_busy(&self, pid: Pid) -> bool {
+        self.busy.contains(&pid) || self.paused.contains_key(&pid)
     }
 
     /// Turns labels into pids and drops acts that are not comparable; the twin drops the same.
@@ -157,6 +190,7 @@ impl Driver {
             ["exit", _, why] => Act::Exit(pid()?, reason(why)),
             ["self", why] => Act::ExitSelf(reason(why)),
             ["end", why] => Act::End(reason(why)),
+            ["linger", why] => Act::Linger(reason(why)),
             ["crash"] => Act::Crash,
             ["trap", how] => Act::Trap(how == "on"),
             ["answer"] => Act::Answer,
@@ -170,10 +204,10 @@ impl Driver {
 
     fn call(&self, to: Target, callee: Option<Pid>, kind: &[&str], from: Pid) -> Option<Act> {
         let leaves_no_mark = matches!(kind[0], "reply" | "defer" | "never");
-        let is_busy = callee.is_some_and(|callee| self.busy.contains_key(&callee));
-        let is_comparable = callee != Some(from) && !self.busy.contains_key(&from) && (!is_busy || leaves_no_mark);
+        let is_busy = callee.is_some_and(|callee| self.is_busy(callee));
+        let is_comparable = callee != Some(from) && !self.is_busy(from) && (!is_busy || leaves_no_mark);
         let kind = kind.iter().map(|&word| word.to_owned()).collect();
-        is_comparable.then_some(Act::Call { to, callee, kind })
+        is_comparable.then_some(Act::Call { to, is_there: callee.is_some(), kind })
     }
 
     fn observe(&mut self, trace: &mut Vec<String>) {
@@ -184,8 +218,12 @@ impl Driver {
                     self.born(label, pid);
                     continue;
                 }
-                What::Calling(callee) => {
-                    self.busy.insert(event.who, callee);
+                What::Calling => {
+                    self.busy.insert(event.who);
+                    continue;
+                }
+                What::Paused(pause) => {
+                    self.paused.insert(event.who, pause);
                     continue;
                 }
                 What::Called(result) => {
@@ -201,6 +239,7 @@ impl Driver {
             trace.push(format!("died {} {}", self.name(pid), text(&reason)));
             self.alive.remove(&pid);
             self.busy.remove(&pid);
+            self.paused.remove(&pid);
         }
         let holders = NAMES.iter().filter_map(|name| Some((name, self.system.whereis(name)?)));
         trace.extend(holders.map(|(name, pid)| format!("name {name} {}", self.name(pid))));

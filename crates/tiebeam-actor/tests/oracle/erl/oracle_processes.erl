@@ -8,10 +8,10 @@
 
 %% ---- The driver: takes one step, waits until nothing moves, writes down what it sees.
 %% latest: label => its last pid; names: pid => label and number of its life; busy: caller => {callee, limit} while it
-%% waits for an answer.
+%% waits for an answer; paused: those that wait in init or in terminate until they are released.
 
 run(Steps) ->
-    S0 = #{latest => #{}, names => #{}, lives => #{}, busy => #{}, alive => #{}},
+    S0 = #{latest => #{}, names => #{}, lives => #{}, busy => #{}, paused => #{}, alive => #{}},
     {S, Trace} = lists:foldl(fun step/2, {S0, []}, Steps),
     clean_up(S),
     lists:reverse(Trace).
@@ -35,6 +35,21 @@ act(["spawn", Label, Trap, "-"], S) ->
 act(["spawn", Label, Trap, Parent], S) ->
     case {is_free(Label, S), idle(Parent, S)} of
         {true, {ok, Pid}} -> gen_server:cast(Pid, {spawn, Label, Trap =:= "trap"}), "done";
+        _ -> "skip"
+    end;
+%% A parent that doesn't trap exits is ended by a child that is ended in init, not so in Tiebeam.
+act(["spawnslow", Label, Trap, Parent], S) ->
+    case {is_free(Label, S), idle(Parent, S)} of
+        {true, {ok, Pid}} ->
+            case process_info(Pid, trap_exit) of
+                {trap_exit, true} -> gen_server:cast(Pid, {spawnslow, Label, Trap =:= "trap"}), "done";
+                _ -> "skip"
+            end;
+        _ -> "skip"
+    end;
+act(["release", Label], #{latest := Latest, paused := Paused}) ->
+    case Latest of
+        #{Label := Pid} when is_map_key(Pid, Paused) -> Pid ! release, "done";
         _ -> "skip"
     end;
 act(["fail", Reason], _) ->
@@ -63,7 +78,7 @@ act(["unregister", Name], _) ->
 act(["do", Label | Acts], S) ->
     case S of
         #{latest := #{Label := Pid}, alive := Alive} when is_map_key(Pid, Alive) ->
-            Ends = lists:any(fun(Act) -> lists:member(verb(Act), ["self", "end", "exit", "crash", "call", "callname"]) end, Acts),
+            Ends = lists:any(fun(Act) -> lists:member(verb(Act), ["self", "end", "linger", "exit", "crash", "call", "callname"]) end, Acts),
             gen_server:cast(Pid, {acts, lists:flatmap(fun(Act) -> prepare(Act, Pid, Ends, S) end, Acts)}),
             "done";
         _ -> "skip"
@@ -79,11 +94,14 @@ register_only(Name, Pid) ->
 is_free(Label, #{latest := Latest, alive := Alive}) ->
     not is_map_key(maps:get(Label, Latest, none), Alive).
 
-idle(Label, #{latest := Latest, alive := Alive, busy := Busy}) ->
+idle(Label, S = #{latest := Latest, alive := Alive}) ->
     case Latest of
-        #{Label := Pid} when is_map_key(Pid, Alive), not is_map_key(Pid, Busy) -> {ok, Pid};
+        #{Label := Pid} when is_map_key(Pid, Alive) ->
+            case is_busy(Pid, S) of true -> none; false -> {ok, Pid} end;
         _ -> none
     end.
+
+is_busy(Pid, #{busy := Busy, paused := Paused}) -> is_map_key(Pid, Busy) orelse is_map_key(Pid, Paused).
 
 %% Turns labels into pids and drops acts that are not comparable; tiebeam.rs drops the same.
 prepare(Act, From, Ends, S = #{latest := Latest, alive := Alive}) ->
@@ -98,7 +116,7 @@ prepare(Act, From, Ends, S = #{latest := Latest, alive := Alive}) ->
                 "call" -> call_act(Pid, Pid, More, From, S);
                 _ -> [list_to_tuple([list_to_atom(Verb), Pid | More])]
             end;
-        [Verb, Arg] when Verb =:= "demonitor"; Verb =:= "trap"; Verb =:= "self"; Verb =:= "end" ->
+        [Verb, Arg] when Verb =:= "demonitor"; Verb =:= "trap"; Verb =:= "self"; Verb =:= "end"; Verb =:= "linger" ->
             [{list_to_atom(Verb), Arg}];
         [Verb] -> [list_to_atom(Verb)];
         _ -> []
@@ -109,11 +127,12 @@ verb(Act) -> hd(string:lexemes(Act, ":")).
 name_act("sendname", Name, [Number], _, _) -> [{send, Name, Number}];
 name_act("callname", Name, More, From, S) -> call_act(Name, whereis(Name), More, From, S).
 
-call_act(_, From, _, From, _) -> [];
-call_act(_, _, _, From, #{busy := Busy}) when is_map_key(From, Busy) -> [];
-call_act(_, Pid, [Kind | _], _, #{busy := Busy})
-  when is_map_key(Pid, Busy), Kind =/= "reply", Kind =/= "defer", Kind =/= "never" -> [];
-call_act(To, Pid, Kind, _, _) -> [{call, To, Pid, Kind}].
+call_act(To, Pid, Kind, From, S) ->
+    LeavesNoMark = lists:member(hd(Kind), ["reply", "defer", "never"]),
+    case Pid =/= From andalso not is_busy(From, S) andalso (LeavesNoMark orelse not is_busy(Pid, S)) of
+        true -> [{call, To, Pid, Kind}];
+        false -> []
+    end.
 
 %% Collects until nothing moves and no call waits for its time to be up.
 observe(S, Lines) ->
@@ -125,19 +144,24 @@ observe(S, Lines) ->
         _ -> timer:sleep(1), observe(S1, Lines ++ More)
     end.
 
-drain(S = #{names := Names, busy := Busy, alive := Alive}, Lines) ->
+drain(S = #{names := Names, busy := Busy, paused := Paused, alive := Alive}, Lines) ->
     receive
         {event, _, _, {spawned, Label, Pid}} ->
             monitor(process, Pid),
             drain(born(Label, Pid, S), Lines);
         {event, Caller, _, {calling, Callee, Kind}} ->
             drain(S#{busy := Busy#{Caller => {Callee, Kind}}}, Lines);
+        {event, Who, _, paused} ->
+            drain(S#{paused := Paused#{Who => true}}, Lines);
+        {event, Who, _, released} ->
+            drain(S#{paused := maps:remove(Who, Paused)}, Lines);
         {event, Who, Source, Event} ->
             Line = ["event ", name(Who, S), $\s, name(Source, S), $\s, text(Event, S)],
             drain(S#{busy := answered(Who, Event, Busy)}, [Line | Lines]);
         {'DOWN', _, process, Pid, Reason} when is_map_key(Pid, Names) ->
             Line = ["died ", name(Pid, S), $\s, oracle:reason(Reason)],
-            drain(S#{busy := maps:remove(Pid, Busy), alive := maps:remove(Pid, Alive)}, [Line | Lines])
+            drain(S#{busy := maps:remove(Pid, Busy), paused := maps:remove(Pid, Paused),
+                     alive := maps:remove(Pid, Alive)}, [Line | Lines])
     after 0 ->
         {S, lists:reverse(Lines)}
     end.
@@ -192,17 +216,35 @@ init({fail, boom}) -> error(boom);
 init({fail, Reason}) -> {stop, Reason};
 init({Driver, Trap}) ->
     process_flag(trap_exit, Trap),
-    {ok, #{driver => Driver, monitors => #{}, callers => []}}.
+    {ok, #{driver => Driver, monitors => #{}, callers => []}};
+init({Driver, Trap, Label}) ->
+    {ok, S} = init({Driver, Trap}),
+    tell(self(), {spawned, Label, self()}, S),
+    pause(S),
+    {ok, S}.
+
+pause(S) ->
+    tell(self(), paused, S),
+    receive release -> tell(self(), released, S) end.
 
 handle_cast({msg, Number, From}, S) -> tell(From, {msg, Number}, S), {noreply, S};
 handle_cast({spawn, Label, Trap}, S = #{driver := Driver}) ->
     {ok, Pid} = gen_server:start_link(?MODULE, {Driver, Trap}, []),
     tell(self(), {spawned, Label, Pid}, S),
     {noreply, S};
+handle_cast({spawnslow, Label, Trap}, S = #{driver := Driver}) ->
+    tell(self(), {calling, none, "start"}, S),
+    Result = case gen_server:start_link(?MODULE, {Driver, Trap, Label}, []) of
+        {ok, _} -> "started";
+        {error, Reason} -> ["failed ", oracle:reason(Reason)]
+    end,
+    tell(self(), {called, Result}, S),
+    {noreply, S};
 handle_cast({acts, Acts}, S) -> perform(Acts, S).
 
 perform([], S) -> {noreply, S};
 perform([{'end', Reason} | _], S) -> {stop, list_to_atom(Reason), S};
+perform([{linger, Reason} | _], S) -> put(lingers, true), {stop, list_to_atom(Reason), S};
 perform([crash | _], S) -> crash(S);
 perform([Act | Acts], S) -> perform(Acts, perform_one(Act, S)).
 
@@ -263,6 +305,8 @@ handle_info({'EXIT', Pid, Reason}, S) -> tell(Pid, {exit, Reason}, S), {noreply,
 handle_info(Other, S) -> tell(self(), {junk, Other}, S), {noreply, S}.
 
 %% Tiebeam doesn't trust the state after a crash and doesn't call terminate.
-terminate(Reason, S) -> get(crashed) =:= true orelse tell(self(), {terminate, Reason}, S).
+terminate(Reason, S) ->
+    get(crashed) =:= true orelse tell(self(), {terminate, Reason}, S),
+    get(lingers) =:= true andalso pause(S).
 
 tell(Source, Event, #{driver := Driver}) -> Driver ! {event, self(), Source, Event}.

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tiebeam_actor::{Actor, CallError, Ctx, Deferred, ExitReason, Handler, Info, Pid, Ref, ReplyTo};
 
+use tokio::sync::Notify;
+
 use super::{reason, text};
 use crate::known;
 
@@ -24,7 +26,9 @@ pub(super) struct Event {
 
 pub(super) enum What {
     Spawned(String, Pid),
-    Calling(Pid),
+    Calling,
+    /// Waits until it is notified.
+    Paused(Arc<Notify>),
     Called(String),
     Text(String),
 }
@@ -43,10 +47,11 @@ pub(super) enum Act {
     Exit(Pid, ExitReason),
     ExitSelf(ExitReason),
     End(ExitReason),
+    Linger(ExitReason),
     Crash,
     Trap(bool),
     Answer,
-    Call { to: Target, callee: Option<Pid>, kind: Vec<String> },
+    Call { to: Target, is_there: bool, kind: Vec<String> },
 }
 
 pub(super) struct Acts(pub(super) Vec<Act>);
@@ -54,6 +59,7 @@ pub(super) struct Acts(pub(super) Vec<Act>);
 pub(super) struct SpawnChild {
     pub(super) label: String,
     pub(super) traps: bool,
+    pub(super) is_slow: bool,
 }
 
 struct Note {
@@ -67,6 +73,7 @@ pub(super) struct Probe {
     events: Events,
     monitors: BTreeMap<String, Ref>,
     callers: Vec<ReplyTo<()>>,
+    lingers: bool,
 }
 
 /// Fails to start.
@@ -114,19 +121,29 @@ impl Probe {
             Act::Exit(pid, why) => ctx.exit(pid, why),
             Act::ExitSelf(why) => ctx.exit(ctx.pid(), why),
             Act::End(why) => ctx.stop(why),
+            Act::Linger(why) => {
+                self.lingers = true;
+                ctx.stop(why);
+            }
             Act::Crash => self.crash(ctx),
             Act::Trap(true) => ctx.trap_exit(),
             Act::Trap(false) => ctx.untrap_exit(),
             Act::Answer => self.callers.drain(..).for_each(|caller| caller.send(())),
-            Act::Call { to, callee, kind } => {
-                if let Some(callee) = callee {
-                    tell(&self.events, ctx.pid(), callee, What::Calling(callee));
+            Act::Call { to, is_there, kind } => {
+                if is_there {
+                    tell(&self.events, ctx.pid(), ctx.pid(), What::Calling);
                 }
                 let result = call(&to, kind, ctx).await;
                 tell(&self.events, ctx.pid(), ctx.pid(), What::Called(result));
             }
         }
     }
+}
+
+async fn pause(events: &Events, ctx: &Ctx<Probe>) {
+    let pause = Arc::new(Notify::new());
+    tell(events, ctx.pid(), ctx.pid(), What::Paused(Arc::clone(&pause)));
+    pause.notified().await;
 }
 
 fn send(to: &Target, number: u32, ctx: &Ctx<Probe>) -> Result<(), CallError> {
@@ -155,13 +172,18 @@ async fn call(to: &Target, kind: Vec<String>, ctx: &Ctx<Probe>) -> String {
 }
 
 impl Actor for Probe {
-    type Args = (Events, bool);
+    /// Whether it traps exits, and its label if it waits in `init`.
+    type Args = (Events, bool, Option<String>);
 
-    async fn init((events, traps): Self::Args, ctx: &mut Ctx<Self>) -> Result<Self, ExitReason> {
+    async fn init((events, traps, slow): Self::Args, ctx: &mut Ctx<Self>) -> Result<Self, ExitReason> {
         if traps {
             ctx.trap_exit();
         }
-        Ok(Self { events, monitors: BTreeMap::new(), callers: Vec::new() })
+        if let Some(label) = slow {
+            tell(&events, ctx.pid(), ctx.pid(), What::Spawned(label, ctx.pid()));
+            pause(&events, ctx).await;
+        }
+        Ok(Self { events, monitors: BTreeMap::new(), callers: Vec::new(), lingers: false })
     }
 
     async fn info(&mut self, info: Info, ctx: &mut Ctx<Self>) {
@@ -182,6 +204,9 @@ impl Actor for Probe {
         self.tell(ctx.pid(), format!("terminate {}", text(why)), ctx);
         // Cleaning up may wait, and what waits for the actor's end must wait with it.
         tokio::task::yield_now().await;
+        if self.lingers {
+            pause(&self.events, ctx).await;
+        }
     }
 }
 
@@ -198,9 +223,16 @@ impl Handler<Acts> for Probe {
 impl Handler<SpawnChild> for Probe {
     type Reply = ();
 
-    async fn handle(&mut self, SpawnChild { label, traps }: SpawnChild, ctx: &mut Ctx<Self>) {
-        let child = ctx.spawn_link::<Self>((Arc::clone(&self.events), traps)).await.unwrap();
-        tell(&self.events, ctx.pid(), ctx.pid(), What::Spawned(label, child.pid()));
+    async fn handle(&mut self, SpawnChild { label, traps, is_slow }: SpawnChild, ctx: &mut Ctx<Self>) {
+        let events = Arc::clone(&self.events);
+        if !is_slow {
+            let child = ctx.spawn_link::<Self>((events, traps, None)).await.unwrap();
+            return tell(&self.events, ctx.pid(), ctx.pid(), What::Spawned(label, child.pid()));
+        }
+        tell(&events, ctx.pid(), ctx.pid(), What::Calling);
+        let started = ctx.spawn_link::<Self>((events, traps, Some(label))).await;
+        let result = started.map_or_else(|why| format!("failed {}", text(&why)), |_| "started".to_owned());
+        tell(&self.events, ctx.pid(), ctx.pid(), What::Called(result));
     }
 }
 

@@ -3,6 +3,8 @@
 //! Labels `p0`.. name processes, `n0`.. registered names, `m0`.. monitors, `x1`.. reasons. Steps:
 //!
 //! - `spawn p trap|plain -|q`: starts `p`, by nobody or linked to `q`
+//! - `spawnslow p trap|plain q`: the same, but `p` waits in `init` until it is released, if `q` traps exits
+//! - `release p`: ends the waiting of `p` in `init` or in `terminate`
 //! - `fail reason`: a start whose `init` fails
 //! - `outside p reason`: an exit signal from code that is no process
 //! - `stop p reason`: asks `p` to stop and waits for it
@@ -10,7 +12,8 @@
 //! - `do p act..`: `p` does this in one handler
 //!
 //! Acts: `send:q:number`, `sendname:n:number`, `link:q`, `unlink:q`, `monitor:q:m`, `demonitor:m`, `exit:q:reason`,
-//! `self:reason` (an exit signal to itself), `end:reason` (stops in the orderly way), `crash`, `trap:on|off`, `answer`
+//! `self:reason` (an exit signal to itself), `end:reason` (stops in the orderly way), `linger:reason` (the same,
+//! but `terminate` waits until it is released), `crash`, `trap:on|off`, `answer`
 //! (answers all calls that wait), `call:q:kind`, `callname:n:kind`.
 //!
 //! Kinds of calls: `reply`, `defer` (answered by `answer`, or never), `never` (the same, but the caller gives up after
@@ -33,12 +36,14 @@ pub(super) fn steps(rng: &mut Rng) -> Vec<String> {
     for _ in 0..rng.usize(3..16) {
         let label = pick(rng, &LABELS);
         let step = match rng.u32(0..100) {
-            0..15 => spawn(rng, label),
+            0..11 => spawn(rng, label),
+            11..15 => format!("spawnslow {label} {} {}", pick(rng, &["trap", "plain"]), pick(rng, &LABELS)),
             15..17 => format!("fail {}", pick(rng, &["x1", "boom", "shutdown", "normal"])),
             17..23 => format!("outside {label} {}", pick(rng, &REASONS)),
             23..27 => format!("stop {label} {}", pick(rng, &REASONS)),
             27..33 => format!("register {} {label}", pick(rng, &NAMES)),
             33..35 => format!("unregister {}", pick(rng, &NAMES)),
+            35..42 => format!("release {label}"),
             _ => acts(rng, label, &mut numbers),
         };
         steps.push(step);
@@ -105,9 +110,10 @@ fn last_act(rng: &mut Rng) -> Option<String> {
     match rng.u32(0..100) {
         0..5 => Some(format!("self:{reason}")),
         5..10 => Some(format!("end:{reason}")),
-        10..14 => Some("crash".to_owned()),
-        14..32 => Some(format!("call:{to}:{}", call(rng))),
-        32..36 => Some(format!("callname:{}:{}", pick(rng, &NAMES), call(rng))),
+        10..13 => Some("crash".to_owned()),
+        13..17 => Some(format!("linger:{reason}")),
+        17..34 => Some(format!("call:{to}:{}", call(rng))),
+        34..38 => Some(format!("callname:{}:{}", pick(rng, &NAMES), call(rng))),
         _ => None,
     }
 }
