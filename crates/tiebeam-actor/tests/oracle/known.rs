@@ -18,3 +18,9 @@ pub(crate) const STOPPING_CALLEE_IS_UNANSWERED: bool = true;
 ///
 /// `spawn p1 plain -`, `spawn p2 plain -`, `do p2 exit:p1:x1 call:p1:reply`: p2 hears `ended x1` instead of `noproc`.
 pub(crate) const CALL_BEHIND_OWN_EXIT_HEARS_REASON: bool = true;
+
+/// A child whose parent is killed while the child is in `init` is not told: it goes on with `init`, linked to nobody
+/// alive, and is ended only when `init` is done, if ever. In OTP the link ends it, or tells it if it traps exits.
+///
+/// `spawn p1 trap -`, `spawnslow p3 plain p1`, `outside p1 kill`: p3 lives on, it should have died as `killed`.
+pub(crate) const CHILD_IN_INIT_OUTLIVES_ITS_PARENT: bool = true;
