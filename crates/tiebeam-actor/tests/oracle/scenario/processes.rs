@@ -30,9 +30,36 @@ const LABELS: [&str; 5] = ["p0", "p1", "p2", "p3", "p4"];
 const NAMES: [&str; 3] = ["n0", "n1", "n2"];
 const REASONS: [&str; 6] = ["normal", "shutdown", "kill", "x1", "x2", "noproc"];
 
+/// What the steps so far have given out.
+#[derive(Default)]
+struct Given {
+    numbers: u32,
+    /// Who monitors by which label.
+    monitors: Vec<(String, String)>,
+}
+
+impl Given {
+    fn number(&mut self) -> u32 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    fn monitor(&mut self, owner: &str) -> String {
+        let label = format!("m{}", self.number());
+        self.monitors.push((owner.to_owned(), label.clone()));
+        label
+    }
+
+    /// Returns one of the monitors of `owner`, rather a late one.
+    fn known_monitor(&self, owner: &str, rng: &mut Rng) -> Option<&str> {
+        let own: Vec<_> = self.monitors.iter().rev().filter(|(other, _)| other == owner).take(3).collect();
+        (!own.is_empty()).then(|| own[rng.usize(..own.len())].1.as_str())
+    }
+}
+
 pub(super) fn steps(rng: &mut Rng) -> Vec<String> {
     let mut steps: Vec<_> = LABELS[..rng.usize(2..5)].iter().map(|label| spawn(rng, label)).collect();
-    let mut numbers = 0;
+    let mut given = Given::default();
     for _ in 0..rng.usize(3..16) {
         let label = pick(rng, &LABELS);
         let step = match rng.u32(0..100) {
@@ -44,7 +71,7 @@ pub(super) fn steps(rng: &mut Rng) -> Vec<String> {
             27..33 => format!("register {} {label}", pick(rng, &NAMES)),
             33..35 => format!("unregister {}", pick(rng, &NAMES)),
             35..42 => format!("release {label}"),
-            _ => acts(rng, label, &mut numbers),
+            _ => acts(rng, label, &mut given),
         };
         steps.push(step);
     }
@@ -66,7 +93,7 @@ fn spawn(rng: &mut Rng, label: &str) -> String {
     format!("spawn {label} {} {parent}", pick(rng, &["trap", "plain"]))
 }
 
-fn acts(rng: &mut Rng, label: &str, numbers: &mut u32) -> String {
+fn acts(rng: &mut Rng, label: &str, given: &mut Given) -> String {
     if rng.u32(0..20) == 0 {
         return format!("do {label} trap:{}", pick(rng, &["on", "off"]));
     }
@@ -76,29 +103,33 @@ fn acts(rng: &mut Rng, label: &str, numbers: &mut u32) -> String {
     let mut linked_late: BTreeSet<&str> = BTreeSet::new();
     // And whether such a link's exit comes before the process ends by itself is a race.
     let last = last_act(rng);
+    let mut to = pick(rng, &LABELS);
     for _ in 0..rng.usize(1..5) {
-        let to = pick(rng, &LABELS);
-        *numbers += 1;
-        let number = *numbers;
+        // What is done to one process has an order, so it is often the same one.
+        if rng.u32(0..3) == 0 {
+            to = pick(rng, &LABELS);
+        }
         let act = match rng.u32(0..100) {
-            0..16 => format!("send:{to}:{number}"),
-            16..20 => format!("sendname:{}:{number}", pick(rng, &NAMES)),
-            20..40 if last.is_none() || !exited.contains(to) => {
+            0..16 => format!("send:{to}:{}", given.number()),
+            16..20 => format!("sendname:{}:{}", pick(rng, &NAMES), given.number()),
+            20..38 if last.is_none() || !exited.contains(to) => {
                 linked_late.extend(exited.get(to));
                 format!("link:{to}")
             }
-            40..50 if !linked_late.contains(to) => format!("unlink:{to}"),
-            50..68 if to != label => format!("monitor:{to}:m{number}"),
-            68..74 => format!("demonitor:m{}", rng.u32(1..number + 1)),
-            74..82 if to != label => {
+            38..50 if !linked_late.contains(to) => format!("unlink:{to}"),
+            50..66 if to != label => format!("monitor:{to}:{}", given.monitor(label)),
+            66..76 => given.known_monitor(label, rng).map_or_else(String::new, |known| format!("demonitor:{known}")),
+            76..85 if to != label => {
                 exited.insert(to);
                 format!("exit:{to}:{}", pick(rng, &REASONS))
             }
-            82..87 => "answer".to_owned(),
-            _ => continue,
+            85..90 => "answer".to_owned(),
+            _ => String::new(),
         };
-        step.push(' ');
-        step.push_str(&act);
+        if !act.is_empty() {
+            step.push(' ');
+            step.push_str(&act);
+        }
     }
     let calls = |to: &&str| {
         last.as_ref().is_some_and(|last| last.starts_with(&format!("call:{to}:")) || last.starts_with("callname"))
