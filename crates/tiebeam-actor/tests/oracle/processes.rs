@@ -194,6 +194,7 @@ impl Driver {
             ["crash"] => Act::Crash,
             ["trap", how] => Act::Trap(how == "on"),
             ["answer"] => Act::Answer,
+            ["wait"] => Act::Wait,
             ["call", _, ref kind @ ..] => self.call(Target::Pid(pid()?), pid(), kind, from)?,
             ["callname", name, ref kind @ ..] => {
                 self.call(Target::Name(name.to_owned()), self.system.whereis(name), kind, from)?

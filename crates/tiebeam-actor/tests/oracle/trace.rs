@@ -9,6 +9,9 @@
 //!
 //! A process that died of a signal in this step may or may not have handled what lay before it, so what it heard in this
 //! step does not count. If it ended by itself, what it did counts, and what others told it in the same step does not.
+//!
+//! If processes died of different reasons in one step, those that were linked to both died of the one that came first.
+//! Then only who died counts, not of what.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -28,6 +31,7 @@ pub(crate) fn comparable(kind: Kind, lines: &[String]) -> String {
         // The head, and what the driver got for an answer.
         let (head, seen) = step.split_at(2.min(step.len()));
         head.iter().for_each(|line| writeln!(text, "{line}").unwrap());
+        let seen = blurred(seen);
         let (events, rest): (Vec<&str>, Vec<&str>) =
             seen.iter().map(String::as_str).partition(|line| line.starts_with("event "));
         let (mut log, rest): (Vec<&str>, Vec<&str>) = rest.into_iter().partition(|line| line.starts_with("log "));
@@ -43,6 +47,18 @@ pub(crate) fn comparable(kind: Kind, lines: &[String]) -> String {
         rest.iter().for_each(|line| writeln!(text, "  {line}").unwrap());
     }
     text
+}
+
+/// Leaves out reasons if several were about.
+fn blurred(seen: &[String]) -> Vec<String> {
+    let deaths = seen.iter().filter(|line| line.starts_with("died "));
+    let reasons: BTreeSet<_> = deaths.filter_map(|line| line.split(' ').nth(2)).collect();
+    let reasons: Vec<_> = reasons.into_iter().filter(|reason| *reason != "normal").collect();
+    if reasons.len() < 2 {
+        return seen.to_vec();
+    }
+    let blur = |word: &'_ str| if reasons.contains(&word) { "?".to_owned() } else { word.to_owned() };
+    seen.iter().map(|line| line.split(' ').map(blur).collect::<Vec<_>>().join(" ")).collect()
 }
 
 fn parse(line: &str) -> Event<'_> {

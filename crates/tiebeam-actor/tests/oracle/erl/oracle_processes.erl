@@ -8,7 +8,7 @@
 
 %% ---- The driver: takes one step, waits until nothing moves, writes down what it sees.
 %% latest: label => its last pid; names: pid => label and number of its life; busy: caller => {callee, limit} while it
-%% waits for an answer; paused: those that wait in init or in terminate until they are released.
+%% waits for an answer; paused: those that wait in init, terminate or a handler until they are released.
 
 run(Steps) ->
     S0 = #{latest => #{}, names => #{}, lives => #{}, busy => #{}, paused => #{}, alive => #{}},
@@ -78,7 +78,8 @@ act(["unregister", Name], _) ->
 act(["do", Label | Acts], S) ->
     case S of
         #{latest := #{Label := Pid}, alive := Alive} when is_map_key(Pid, Alive) ->
-            Ends = lists:any(fun(Act) -> lists:member(verb(Act), ["self", "end", "linger", "exit", "crash", "call", "callname"]) end, Acts),
+            Enders = ["self", "end", "linger", "exit", "crash", "call", "callname"],
+            Ends = lists:any(fun(Act) -> lists:member(verb(Act), Enders) end, Acts),
             gen_server:cast(Pid, {acts, lists:flatmap(fun(Act) -> prepare(Act, Pid, Ends, S) end, Acts)}),
             "done";
         _ -> "skip"
@@ -265,6 +266,7 @@ perform_one({trap, How}, S) -> process_flag(trap_exit, How =:= "on"), S;
 perform_one(answer, S = #{callers := Callers}) ->
     [gen_server:reply(From, ok) || From <- lists:reverse(Callers)],
     S#{callers := []};
+perform_one(wait, S) -> pause(S), S;
 perform_one({call, To, Pid, Kind}, S) ->
     is_pid(Pid) andalso tell(self(), {calling, Pid, hd(Kind)}, S),
     tell(self(), {called, call(To, Kind)}, S),

@@ -66,7 +66,8 @@ act(["dismiss", Id], S = #{root := Root}) when is_pid(Root) ->
     case ask(S, {last, Id}) of
         none -> {"skip", S};
         Pid ->
-            %% supervisor.erl says ok to any pid that is gone, Elixir's DynamicSupervisor and Tiebeam say that it is no child.
+            %% supervisor.erl says ok to any pid that is gone; Elixir's DynamicSupervisor and Tiebeam say that it is no
+            %% child.
             Lives = is_process_alive(Pid),
             case supervisor:terminate_child(Root, Pid) of
                 ok when not Lives -> {"missing", S};

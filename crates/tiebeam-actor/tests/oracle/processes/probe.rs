@@ -51,6 +51,7 @@ pub(super) enum Act {
     Crash,
     Trap(bool),
     Answer,
+    Wait,
     Call { to: Target, is_there: bool, kind: Vec<String> },
 }
 
@@ -129,6 +130,9 @@ impl Probe {
             Act::Trap(true) => ctx.trap_exit(),
             Act::Trap(false) => ctx.untrap_exit(),
             Act::Answer => self.callers.drain(..).for_each(|caller| caller.send(())),
+            Act::Wait => {
+                pause(&self.events, ctx).await;
+            }
             Act::Call { to, is_there, kind } => {
                 if is_there {
                     tell(&self.events, ctx.pid(), ctx.pid(), What::Calling);

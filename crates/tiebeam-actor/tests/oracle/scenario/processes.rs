@@ -4,7 +4,7 @@
 //!
 //! - `spawn p trap|plain -|q`: starts `p`, by nobody or linked to `q`
 //! - `spawnslow p trap|plain q`: the same, but `p` waits in `init` until it is released, if `q` traps exits
-//! - `release p`: ends the waiting of `p` in `init` or in `terminate`
+//! - `release p`: ends the waiting of `p` in `init`, in `terminate` or by `wait`
 //! - `fail reason`: a start whose `init` fails
 //! - `outside p reason`: an exit signal from code that is no process
 //! - `stop p reason`: asks `p` to stop and waits for it
@@ -14,7 +14,7 @@
 //! Acts: `send:q:number`, `sendname:n:number`, `link:q`, `unlink:q`, `monitor:q:m`, `demonitor:m`, `exit:q:reason`,
 //! `self:reason` (an exit signal to itself), `end:reason` (stops in the orderly way), `linger:reason` (the same,
 //! but `terminate` waits until it is released), `crash`, `trap:on|off`, `answer`
-//! (answers all calls that wait), `call:q:kind`, `callname:n:kind`.
+//! (answers all calls that wait), `wait` (until it is released), `call:q:kind`, `callname:n:kind`.
 //!
 //! Kinds of calls: `reply`, `defer` (answered by `answer`, or never), `never` (the same, but the caller gives up after
 //! 5 ms), `crash`, `end:reason` (stops without an answer), `last:reason` (answers and stops).
@@ -98,11 +98,19 @@ fn acts(rng: &mut Rng, label: &str, given: &mut Given) -> String {
         return format!("do {label} trap:{}", pick(rng, &["on", "off"]));
     }
     let mut step = format!("do {label}");
+    // What is gone when it goes on is not known when the step begins, so it does nothing then for which that matters.
+    let waits = rng.u32(0..10) == 0;
+    if waits {
+        step.push_str(" wait");
+    }
     let mut exited = BTreeSet::new();
     // A link made after an exit was sent finds the other gone or not; what an unlink then takes back is not promised.
     let mut linked_late: BTreeSet<&str> = BTreeSet::new();
+    // Nor is which exit comes of a link that is taken back and made again while the other ends: OTP lets the old one
+    // through if the new link is there, Tiebeam says `noproc`.
+    let mut unlinked_late: BTreeSet<&str> = BTreeSet::new();
     // And whether such a link's exit comes before the process ends by itself is a race.
-    let last = last_act(rng);
+    let last = last_act(rng).filter(|act| !waits || !act.starts_with("call"));
     let mut to = pick(rng, &LABELS);
     for _ in 0..rng.usize(1..5) {
         // What is done to one process has an order, so it is often the same one.
@@ -112,11 +120,14 @@ fn acts(rng: &mut Rng, label: &str, given: &mut Given) -> String {
         let act = match rng.u32(0..100) {
             0..16 => format!("send:{to}:{}", given.number()),
             16..20 => format!("sendname:{}:{}", pick(rng, &NAMES), given.number()),
-            20..38 if last.is_none() || !exited.contains(to) => {
+            20..38 if !waits && !unlinked_late.contains(to) && (last.is_none() || !exited.contains(to)) => {
                 linked_late.extend(exited.get(to));
                 format!("link:{to}")
             }
-            38..50 if !linked_late.contains(to) => format!("unlink:{to}"),
+            38..50 if !linked_late.contains(to) => {
+                unlinked_late.extend(exited.get(to));
+                format!("unlink:{to}")
+            }
             50..66 if to != label => format!("monitor:{to}:{}", given.monitor(label)),
             66..76 => given.known_monitor(label, rng).map_or_else(String::new, |known| format!("demonitor:{known}")),
             76..85 if to != label => {
