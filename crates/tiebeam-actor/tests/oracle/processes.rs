@@ -13,6 +13,7 @@ use tiebeam_wire::{Incarnation, NodeId};
 use tokio::sync::Notify;
 
 use crate::known;
+use crate::scenario::Scenario;
 use probe::{Act, Acts, Events, Faulty, NAMES, Probe, SpawnChild, Target, What};
 
 /// Takes one step, waits until nothing moves, writes down what it sees.
@@ -27,9 +28,11 @@ struct Driver {
     /// Those that wait in `init` or in `terminate`, and what releases them.
     paused: BTreeMap<Pid, Arc<Notify>>,
     alive: BTreeMap<Pid, BoxFuture<'static, ExitReason>>,
+    /// Whether known differences are stepped around.
+    excuses_known: bool,
 }
 
-pub(crate) fn run(steps: &[String]) -> Vec<String> {
+pub(crate) fn run(scenario: &Scenario) -> Vec<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let mut driver = Driver {
@@ -41,9 +44,10 @@ pub(crate) fn run(steps: &[String]) -> Vec<String> {
             busy: BTreeSet::new(),
             paused: BTreeMap::new(),
             alive: BTreeMap::new(),
+            excuses_known: scenario.seed.is_some(),
         };
         let mut trace = Vec::new();
-        for step in steps {
+        for step in &scenario.steps {
             trace.push(format!("step {step}"));
             let words: Vec<_> = step.split(' ').collect();
             trace.push(driver.act(&words).await);
@@ -264,7 +268,8 @@ impl Driver {
             if names.is_empty() { "-".to_owned() } else { names.join(",") }
         };
         let (links, watches) = (names(&info.links), names(&info.monitors));
-        let counts = |watcher: &&Pid| !known::WATCHERS_STAY_WHEN_THEY_DIE || self.alive.contains_key(watcher);
+        let excuses = self.excuses_known && known::WATCHERS_STAY_WHEN_THEY_DIE;
+        let counts = |watcher: &&Pid| !excuses || self.alive.contains_key(watcher);
         let watched = names(&info.monitored_by.iter().filter(counts).copied().collect::<Vec<_>>());
         format!("alive {} {trap} links {links} watches {watches} watched {watched}", self.name(pid))
     }

@@ -18,7 +18,8 @@ pub(crate) enum Kind {
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
     pub(crate) kind: Kind,
-    pub(crate) seed: u64,
+    /// None if it was written by hand.
+    pub(crate) seed: Option<u64>,
     /// One step per line, words with a space between.
     pub(crate) steps: Vec<String>,
 }
@@ -31,7 +32,11 @@ impl Scenario {
             Kind::Trees => trees::steps(&mut rng),
             Kind::Crowds => crowds::steps(&mut rng),
         };
-        Self { kind, seed, steps }
+        Self { kind, seed: Some(seed), steps }
+    }
+
+    pub(crate) fn by_hand(kind: Kind, steps: &[&str]) -> Self {
+        Self { kind, seed: None, steps: steps.iter().map(|&step| step.to_owned()).collect() }
     }
 }
 

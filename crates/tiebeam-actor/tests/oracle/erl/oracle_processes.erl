@@ -297,6 +297,7 @@ handle_call(["defer"], From, S = #{callers := Callers}) -> {noreply, S#{callers 
 handle_call(["never"], From, S = #{callers := Callers}) -> {noreply, S#{callers := [From | Callers]}};
 handle_call(["crash"], _, S) -> crash(S);
 handle_call(["end", Reason], _, S) -> {stop, list_to_atom(Reason), S};
+handle_call(["keep", Reason], From, S) -> handle_call(["end", Reason], From, S);
 handle_call(["last", Reason], _, S) -> {stop, list_to_atom(Reason), ok, S}.
 
 handle_info({'DOWN', Ref, process, Pid, Reason}, S = #{monitors := Monitors}) ->

@@ -9,7 +9,6 @@ use tiebeam_actor::{Actor, CallError, Ctx, Deferred, ExitReason, Handler, Info, 
 use tokio::sync::Notify;
 
 use super::{reason, text};
-use crate::known;
 
 pub(super) const NAMES: [&str; 3] = ["n0", "n1", "n2"];
 
@@ -257,11 +256,10 @@ impl Deferred<Ask> for Probe {
             ["reply"] => reply_to.send(()),
             ["defer" | "never"] => self.callers.push(reply_to),
             ["crash"] => self.crash(ctx),
-            ["end", why] => {
-                // Else dropped without an answer while the actor is about to end: the caller hears of the end.
-                if known::STOPPING_CALLEE_IS_UNANSWERED {
-                    self.callers.push(reply_to);
-                }
+            // Dropped without an answer while the actor is about to end: the caller hears of the end.
+            ["end", why] => ctx.stop(reason(why)),
+            ["keep", why] => {
+                self.callers.push(reply_to);
                 ctx.stop(reason(why));
             }
             ["last", why] => {

@@ -17,7 +17,8 @@
 //! (answers all calls that wait), `wait` (until it is released), `call:q:kind`, `callname:n:kind`.
 //!
 //! Kinds of calls: `reply`, `defer` (answered by `answer`, or never), `never` (the same, but the caller gives up after
-//! 5 ms), `crash`, `end:reason` (stops without an answer), `last:reason` (answers and stops).
+//! 5 ms), `crash`, `end:reason` (stops without an answer), `keep:reason` (the same, but
+//! the call is forgotten only with the callee's state), `last:reason` (answers and stops).
 
 use std::collections::BTreeSet;
 
@@ -175,7 +176,8 @@ fn call(rng: &mut Rng) -> String {
         0 => "reply".to_owned(),
         1 => "never".to_owned(),
         2 => "crash".to_owned(),
-        3 => format!("end:{}", pick(rng, &REASONS)),
+        3 if known::STOPPING_CALLEE_IS_UNANSWERED => format!("keep:{}", pick(rng, &REASONS)),
+        3 => format!("{}:{}", pick(rng, &["end", "keep"]), pick(rng, &REASONS)),
         4 => format!("last:{}", pick(rng, &REASONS)),
         _ => "defer".to_owned(),
     }
