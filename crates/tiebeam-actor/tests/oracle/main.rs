@@ -144,10 +144,11 @@ fn shrink(otp: &mut Otp, mut scenario: Scenario) -> Scenario {
 fn report(otp: &mut Otp, scenario: &Scenario, small: &Scenario) -> String {
     let (theirs, ours) = traces(otp, small);
     let Scenario { kind, seed, .. } = scenario;
-    let seed = seed.map_or_else(|| "none, it was written by hand".to_owned(), |seed| seed.to_string());
+    let repeat = seed.map(|seed| format!("ORACLE_SEED={seed} cargo test -p tiebeam-actor --test oracle random_{kind}"));
+    let repeat = repeat.unwrap_or_else(|| "cargo test -p tiebeam-actor --test oracle".to_owned());
     format!(
         "{kind} behave otherwise than on OTP\n\nscenario, without the steps that don't matter:\n{small}\n\
          OTP:\n{theirs}\nTiebeam:\n{ours}\n\
-         repeat: ORACLE_SEED={seed} cargo test -p tiebeam-actor --test oracle random_{kind}\n"
+         repeat: {repeat}\n"
     )
 }
