@@ -86,11 +86,7 @@ fn scenarios_written_by_hand_behave_as_on_otp() {
 }
 
 fn compare(kind: Kind) {
-    let Some(mut otp) = Otp::start() else {
-        return say(
-            "SKIPPED: no erl on the PATH, so nothing is compared with OTP (Debian: apt-get install erlang-base)",
-        );
-    };
+    let Some(mut otp) = Otp::start() else { return say(SKIPPED) };
     let number = |name| std::env::var(name).ok().map(|text: String| text.parse::<u64>().expect(name));
     let seeds = match number("ORACLE_SEED") {
         Some(seed) => seed..seed + 1,
