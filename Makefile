@@ -2,11 +2,13 @@
 # crates/xtask or a script.
 #
 #   CARGO_TARGET_DIR   where cargo builds, target/ if unset
+#   SCENARIOS=10000    how many random scenarios of each kind `oracle` compares with OTP
 #   DEMO_EXIT=1        the demo exits when it is done; status 0 only if every figure is exact
 
 .DEFAULT_GOAL := help
-.PHONY: help verify fix test demo doc
+.PHONY: help verify fix test oracle demo doc
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+SCENARIOS ?= 10000
 
 help: ## list these targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)$$/  make \1\t\2/p' Makefile | expand -t 16
@@ -25,6 +27,10 @@ fix: ## format, and mend what clippy can mend
 test: ## install what the tests need, then run them all
 	scripts/setup-tests.sh
 	cargo test --workspace --locked --no-fail-fast
+
+oracle: ## run SCENARIOS random scenarios of each kind on real OTP and on Tiebeam, and compare what can be seen
+	scripts/setup-tests.sh
+	ORACLE_SCENARIOS=$(SCENARIOS) cargo test -p tiebeam-actor --locked --test oracle -- --nocapture
 
 demo: ## build, start five nodes, stream the flights, kill nodes on the way, print a table that is exact
 	cargo build --release --locked -p tiebeam-cli

@@ -7,6 +7,7 @@ mod life;
 mod mailbox;
 mod monitors;
 mod names;
+mod others_mistakes;
 mod probe;
 mod remote;
 mod storm;
