@@ -5,7 +5,7 @@
 #   DEMO_EXIT=1        the demo exits when it is done; status 0 only if every figure is exact
 
 .DEFAULT_GOAL := help
-.PHONY: help verify fix test demo doc
+.PHONY: help verify fix test demo bench-actor bench-peers doc
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 help: ## list these targets
@@ -29,6 +29,13 @@ test: ## install what the tests need, then run them all
 demo: ## build, start five nodes, stream the flights, kill nodes on the way, print a table that is exact
 	cargo build --release --locked -p tiebeam-cli
 	$(TARGET)/release/tiebeam demo
+
+bench-actor: ## measure actors beside BEAM, bare tokio, ractor and kameo; table, and target/bench/actor.json
+	cargo build --release --locked --manifest-path testbed/bench-actor/Cargo.toml --target-dir $(TARGET)
+	$(TARGET)/release/bench-actor
+
+bench-peers: ## install what the benchmarks compare with, where that is allowed
+	scripts/bench-peers.sh
 
 doc: ## build the documentation, warnings as errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
