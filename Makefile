@@ -9,7 +9,7 @@
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 help: ## list these targets
-	@sed -nE 's/^([a-z-]+):.*## (.*)$$/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -nE 's/^([a-z-]+):.*## (.*)$$/  make \1\t\2/p' Makefile | expand -t 20
 
 verify: ## check format, lints, house rules, docs and dependencies; writes nothing but build output
 	cargo fmt --all --check
