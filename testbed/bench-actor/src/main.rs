@@ -6,6 +6,8 @@
 
 mod bare;
 mod beam;
+mod by_kameo;
+mod by_ractor;
 mod ours;
 mod peer;
 mod report;

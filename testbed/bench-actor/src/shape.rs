@@ -55,8 +55,7 @@ impl Shape {
         }
     }
 
-    /// Returns how many calls, messages, hops, starts, leaves, actors, restarts or ticks are measured. The same for all
-    /// peers.
+    /// Returns how many calls, messages, hops, starts, leaves, actors, restarts or ticks are measured.
     pub(crate) const fn count(self, scale: Scale) -> u64 {
         let full = match self {
             Self::CallRtt | Self::SpawnStop => 300_000,
@@ -80,7 +79,7 @@ impl Shape {
         }
     }
 
-    /// Returns how much work goes beside the figure on the screen.
+    /// Returns how many send at once.
     pub(crate) const fn senders(self) -> u64 {
         match self {
             Self::Cast8to1 => 8,

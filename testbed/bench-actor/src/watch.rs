@@ -70,7 +70,7 @@ impl Ticks {
     /// Returns by how many microseconds 99% of the ticks were late at most, beside the steadiest schedule that fits.
     ///
     /// The earliest tick is the schedule's zero: timers of all peers have a grid of 1 ms, and where between two of its lines
-    /// a ticker starts is chance.
+    /// a ticker starts is chance. This hides less than 1 ms, since a ticker that wakes up late notes the latest tick as well.
     pub(crate) fn p99_us(mut self) -> f64 {
         self.lateness.sort_unstable();
         let p99 = self.lateness[self.lateness.len() * 99 / 100];

@@ -13,7 +13,7 @@ struct Done(Addr<Driver>);
 
 struct Sender;
 
-struct Send {
+struct Burst {
     counter: Addr<Counter>,
     count: u64,
     driver: Addr<Driver>,
@@ -77,14 +77,14 @@ impl Actor for Sender {
     }
 }
 
-impl Handler<Send> for Sender {
+impl Handler<Burst> for Sender {
     type Reply = ();
 
-    async fn handle(&mut self, send: Send, _: &mut Ctx<Self>) {
-        for _ in 0..send.count {
-            send.counter.cast(Inc).await;
+    async fn handle(&mut self, burst: Burst, _: &mut Ctx<Self>) {
+        for _ in 0..burst.count {
+            burst.counter.cast(Inc).await;
         }
-        send.driver.cast(Sent).await;
+        burst.driver.cast(Sent).await;
     }
 }
 
@@ -104,7 +104,7 @@ impl Deferred<Start> for Driver {
         let watch = Watch::start();
         for _ in 0..start.senders {
             let sender = ctx.spawn_link::<Sender>(()).await.expect("its init does not fail");
-            sender.cast(Send { counter: counter.clone(), count: start.count, driver: ctx.addr() }).await;
+            sender.cast(Burst { counter: counter.clone(), count: start.count, driver: ctx.addr() }).await;
         }
         self.0 = Some(Run { watch, counter, sending: start.senders, reply_to });
     }
