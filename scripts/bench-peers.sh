@@ -11,15 +11,17 @@ if [ "$(id -u)" != 0 ]; then
   as_root=(sudo -n)
 fi
 
+get() {
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get "$@" >/dev/null 2>&1
+}
+
 install() {
   command -v apt-get >/dev/null || { echo "no apt-get"; return 1; }
   [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null || { echo "neither root nor sudo without a password"; return 1; }
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$1" >/dev/null 2>&1 && return
-  # The lists of a fresh machine are empty.
-  "${as_root[@]}" apt-get update >/dev/null 2>&1 || true
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$1" >/dev/null 2>&1 && return
-  echo "apt-get could not install it"
-  return 1
+  # The lists of a fresh machine are empty, hence the second try.
+  get install -y --no-install-recommends "$1" && return
+  get update || true
+  get install -y --no-install-recommends "$1" || { echo "apt-get could not install it"; return 1; }
 }
 
 for peer in "${peers[@]}"; do

@@ -52,7 +52,7 @@ fn main() -> anyhow::Result<()> {
     let shapes = if options.only.is_empty() { Shape::value_variants().to_vec() } else { options.only };
     let rows = rounds::run(&shapes, scale, options.rounds)?;
     println!("{}", report::table(&rows));
-    println!("{}", report::conditions(options.rounds));
+    println!("{}", report::notes(&rows, options.rounds));
     if is_complete {
         let path = report::write(&rows, options.rounds).context("cannot write the figures")?;
         println!("written to {}", path.display());

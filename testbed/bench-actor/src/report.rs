@@ -48,11 +48,16 @@ pub(crate) fn table(rows: &[Row]) -> Table {
     table
 }
 
-/// Says what the figures were measured under.
-pub(crate) fn conditions(rounds: u32) -> String {
+/// Says what all figures were measured under, and below that what is special about a row.
+pub(crate) fn notes(rows: &[Row], rounds: u32) -> String {
+    let special = rows.iter().filter_map(|row| Some(format!("\n- {}: {}", row.shape.name(), row.shape.condition()?)));
+    common(rounds) + &special.collect::<String>()
+}
+
+fn common(rounds: u32) -> String {
     format!(
         "{WORKERS} workers, system allocator, release; median of {rounds} interleaved rounds, a fresh process each; \
-         callers and senders are actors; mailboxes: ours with the default limit, peers without"
+         callers and senders are actors; mailboxes: ours with the default limit, the others without"
     )
 }
 
@@ -75,7 +80,11 @@ fn figure(row: &Row, rounds: u32) -> Option<Figure> {
         value: rounded(ours(row)?.median()),
         unit: row.shape.unit(),
         better: "lower",
-        conditions: conditions(rounds),
+        conditions: [Some(common(rounds).as_str()), row.shape.condition()]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join("; "),
         peers: peers.map(|(peer, samples)| (peer.name(), rounded(samples.median()))).collect(),
     })
 }

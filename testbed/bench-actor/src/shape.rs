@@ -55,6 +55,24 @@ impl Shape {
         }
     }
 
+    /// Returns what a reader must know to compare the row's figures, if it is not the same for all rows.
+    pub(crate) const fn condition(self) -> Option<&'static str> {
+        match self {
+            Self::CallRtt => Some("ours and beam with the default timeout of 5 s, the others without one"),
+            Self::SpawnStop => Some("ours and ractor also wait for the start, beam, tokio and kameo do not"),
+            Self::IdleBytes => Some(
+                "resident memory less what the caller keeps to reach them, 1,000,000 actors, of ractor and kameo 100,000; \
+                 beam: 100,000 gen_servers by erlang:memory(processes)",
+            ),
+            Self::Restart => Some("the killer polls the name; ours yields between polls, as beam does by itself"),
+            Self::TickerP99 => Some(
+                "lateness beside the steadiest schedule of 1 ms that fits, ticks slept through included; 1,000 actors \
+                 with 10,000 messages under way",
+            ),
+            _ => None,
+        }
+    }
+
     /// Returns how many calls, messages, hops, starts, leaves, actors, restarts or ticks are measured.
     pub(crate) const fn count(self, scale: Scale) -> u64 {
         let full = match self {
