@@ -13,14 +13,13 @@ const SOURCES: [&str; 2] = ["bench_actor.erl", "bench_actor_sup.erl"];
 /// # Errors
 /// What is missing, for the reader of the table.
 pub(crate) fn prepare() -> anyhow::Result<()> {
-    let found =
-        |tool| Command::new("which").arg(tool).stdout(Stdio::null()).status().is_ok_and(|which| which.success());
-    ensure!(found("erl") && found("erlc"), "erl or erlc is not installed; `make bench-peers` installs them");
+    let starts = Command::new("erl").args(["-noshell", "-eval", "halt()."]).status();
+    ensure!(starts.is_ok_and(|erl| erl.success()), "erl does not run; `make bench-peers` installs it where it may");
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("beam");
     let target = folder()?;
     std::fs::create_dir_all(&target)?;
     let files = SOURCES.map(|source| sources.join(source));
-    let compiled = Command::new("erlc").arg("-o").arg(&target).args(files).status()?;
+    let compiled = Command::new("erlc").arg("-o").arg(&target).args(files).status().context("erlc does not run")?;
     ensure!(compiled.success(), "erlc failed");
     Ok(())
 }
