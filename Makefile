@@ -6,12 +6,12 @@
 #   DEMO_EXIT=1        the demo exits when it is done; status 0 only if every figure is exact
 
 .DEFAULT_GOAL := help
-.PHONY: help verify fix test oracle demo doc
+.PHONY: help verify fix test oracle demo bench-actor bench-peers doc
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 SCENARIOS ?= 10000
 
 help: ## list these targets
-	@sed -nE 's/^([a-z-]+):.*## (.*)$$/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -nE 's/^([a-z-]+):.*## (.*)$$/  make \1\t\2/p' Makefile | expand -t 20
 
 verify: ## check format, lints, house rules, docs and dependencies; writes nothing but build output
 	cargo fmt --all --check
@@ -35,6 +35,13 @@ oracle: ## run SCENARIOS random scenarios of each kind on real OTP and on Tiebea
 demo: ## build, start five nodes, stream the flights, kill nodes on the way, print a table that is exact
 	cargo build --release --locked -p tiebeam-cli
 	$(TARGET)/release/tiebeam demo
+
+bench-actor: ## measure actors beside BEAM, bare tokio, ractor and kameo; table, and target/bench/actor.json
+	cargo build --release --locked --manifest-path testbed/bench-actor/Cargo.toml --target-dir $(TARGET)
+	$(TARGET)/release/bench-actor
+
+bench-peers: ## install what the benchmarks compare with, where that is allowed
+	scripts/bench-peers.sh
 
 doc: ## build the documentation, warnings as errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
