@@ -52,12 +52,17 @@ impl<A: Actor> Runner<A> {
 
     fn tell(&self, reason: &ExitReason) {
         let cell = &self.cell;
-        let (links, watchers, waiters) = {
+        let (links, monitors, watchers, waiters) = {
             let mut ties = cell.ties();
             let links: Vec<_> = std::mem::take(&mut ties.links).active().collect();
             ties.children.clear();
-            (links, std::mem::take(&mut ties.watchers), std::mem::take(&mut ties.waiters))
+            let (monitors, watchers) = (std::mem::take(&mut ties.monitors), std::mem::take(&mut ties.watchers));
+            (links, monitors, watchers, std::mem::take(&mut ties.waiters))
         };
+        // A monitor ends with its watcher, or the watched would keep it until it ends itself.
+        for (monitor, to) in monitors {
+            cell.system.send(to, Signal::Demonitor { from: cell.pid, monitor });
+        }
         for to in links {
             let exit = Signal::Exit { from: cell.pid, reason: reason.clone(), kind: ExitKind::Link };
             cell.system.send(to, exit);

@@ -5,7 +5,7 @@ use crate::scenario::{Kind, Scenario};
 
 /// A process that ends leaves its monitors behind in those it watched: they go on listing it, and keep the entry until
 /// they end. In OTP a monitor ends with its watcher.
-pub(crate) const WATCHERS_STAY_WHEN_THEY_DIE: bool = true;
+pub(crate) const WATCHERS_STAY_WHEN_THEY_DIE: bool = false;
 
 /// A callee that stops without an answer, and whose `terminate` waits for something, tells its caller
 /// [`CallError::Unanswered`](tiebeam_actor::CallError::Unanswered) instead of the reason of its end.
