@@ -23,6 +23,7 @@ use crate::raw::slot;
 use crate::raw::word::Word;
 use crate::remote::ExitKind;
 use crate::reply::RemoteCaller;
+use crate::scheduler::{self, Scheduler};
 use crate::supervisor::ChildInfo;
 use crate::table::table_of;
 use crate::{Actor, CallError, ExitReason, Pid, Ref, ReplyTo, System};
@@ -95,6 +96,8 @@ pub(crate) trait Process: Send + Sync {
     fn pid(&self) -> Pid;
     fn kind(&self) -> &'static str;
     fn parent(&self) -> Option<Pid>;
+    /// Who gives the process its turns.
+    fn scheduler(&self) -> &Scheduler;
     /// Gives the process its turn.
     fn turn(self: Arc<Self>);
     /// Queues `signal`; gives it back if the process is gone.
@@ -183,14 +186,14 @@ impl<A: Actor> Cell<A> {
     /// Queues an item, which has a credit if it is a message; gives it back if the process is gone.
     pub(crate) fn push(self: &Arc<Self>, item: Item<A>) -> Result<(), Item<A>> {
         if self.mailbox.push(item)? == Pushed::TakerSleeps && self.word.notify() {
-            self.system.queue(Arc::<Self>::clone(self));
+            scheduler::queue(Arc::<Self>::clone(self));
         }
         Ok(())
     }
 
     /// Queues a process whose turn is over.
     pub(crate) fn queue_again(self: &Arc<Self>) {
-        self.system.queue_again(Arc::<Self>::clone(self));
+        scheduler::queue_again(Arc::<Self>::clone(self));
     }
 
     pub(crate) fn tie<T>(&self, change: impl FnOnce(&mut Ties) -> T) -> T {
@@ -223,14 +226,13 @@ impl<A: Actor> Cell<A> {
 impl<A: Actor> Wake for Cell<A> {
     fn wake(self: Arc<Self>) {
         if self.word.notify() {
-            let system = self.system.clone();
-            system.queue(self);
+            scheduler::queue(self);
         }
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
         if self.word.notify() {
-            self.system.queue(Arc::<Self>::clone(self));
+            scheduler::queue(Arc::<Self>::clone(self));
         }
     }
 }
@@ -248,6 +250,10 @@ impl<A: Actor> Process for Cell<A> {
         self.parent()
     }
 
+    fn scheduler(&self) -> &Scheduler {
+        self.system.scheduler()
+    }
+
     fn turn(self: Arc<Self>) {
         Own::turn(&self, |turn, cx| turn.take(cx));
     }
@@ -255,7 +261,7 @@ impl<A: Actor> Process for Cell<A> {
     fn signal(&self, signal: Signal) -> Result<(), Signal> {
         match self.mailbox.push(Item::signal(signal)) {
             Ok(Pushed::TakerSleeps) if self.word.notify() => {
-                self.system.queue(arc_of(self));
+                scheduler::queue(arc_of(self));
                 Ok(())
             }
             Ok(_) => Ok(()),

@@ -1,7 +1,7 @@
 //! How many messages wait for a process, and whether one more may.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::sync::Notify;
 
@@ -16,14 +16,10 @@ pub(crate) struct Credits {
     /// Messages that wait, and [`CLOSED`].
     waiting: AtomicU32,
     limit: u32,
-    /// Where senders wait for room; made by the first that does.
-    room: OnceLock<Box<Room>>,
-}
-
-#[derive(Default)]
-struct Room {
+    /// Senders that wait for room.
     senders: AtomicU32,
-    notify: Notify,
+    /// Where they wait; made by the first that does.
+    room: OnceLock<Box<Notify>>,
 }
 
 /// Why there is no credit.
@@ -37,10 +33,11 @@ impl Credits {
     /// Lets `limit` messages wait.
     pub(crate) const fn new(limit: u32) -> Self {
         let limit = if limit < CLOSED { limit } else { CLOSED - 1 };
-        Self { waiting: AtomicU32::new(0), limit, room: OnceLock::new() }
+        Self { waiting: AtomicU32::new(0), limit, senders: AtomicU32::new(0), room: OnceLock::new() }
     }
 
     /// Takes a credit for one message.
+    #[inline]
     pub(crate) fn try_take(&self) -> Result<(), NoCredit> {
         self.take_below(self.limit)
     }
@@ -52,10 +49,10 @@ impl Credits {
 
     /// Takes a credit, and waits for one. Cancel safe.
     pub(crate) async fn take(&self) -> Result<(), NoCredit> {
-        struct Waits<'a>(&'a Room);
+        struct Waits<'a>(&'a AtomicU32);
         impl Drop for Waits<'_> {
             fn drop(&mut self) {
-                self.0.senders.fetch_sub(1, Ordering::Relaxed);
+                self.0.fetch_sub(1, Ordering::Relaxed);
             }
         }
         loop {
@@ -64,13 +61,12 @@ impl Credits {
                 taken => return taken,
             }
             let room = self.room.get_or_init(Box::default);
-            room.senders.fetch_add(1, Ordering::Relaxed);
-            let _waits = Waits(room);
-            let mut notified = std::pin::pin!(room.notify.notified());
+            let mut notified = std::pin::pin!(room.notified());
             notified.as_mut().enable();
-            // Whoever gives credits back looks for waiters after it, and this looks for credits after it waits: one of
-            // the two sees the other.
-            fence(Ordering::SeqCst);
+            // Whoever gives credits back looks for senders after it, and this looks for credits after it waits, both in
+            // the one order of all that is sequentially consistent: one of the two sees the other.
+            self.senders.fetch_add(1, Ordering::SeqCst);
+            let _waits = Waits(&self.senders);
             match self.try_take() {
                 Err(NoCredit::Full) => notified.await,
                 taken => return taken,
@@ -80,27 +76,31 @@ impl Credits {
 
     /// How many credits to gather before they are given back: a word that senders write to is not touched for each
     /// message, and yet they see room long before the queue is empty.
+    #[inline]
     pub(crate) fn gather(&self) -> u32 {
         (self.limit / 8).clamp(1, GATHERED_MAX)
     }
 
     /// Gives the credits of taken messages back.
     pub(crate) fn give_back(&self, count: u32) {
-        self.waiting.fetch_sub(count, Ordering::AcqRel);
-        fence(Ordering::SeqCst);
-        if let Some(room) = self.room.get() {
-            for _ in 0..room.senders.load(Ordering::Relaxed).min(count) {
-                room.notify.notify_one();
+        self.waiting.fetch_sub(count, Ordering::SeqCst);
+        let senders = self.senders.load(Ordering::SeqCst);
+        if senders > 0
+            && let Some(room) = self.room.get()
+        {
+            for _ in 0..senders.min(count) {
+                room.notify_one();
             }
         }
     }
 
     /// Grants nothing any more; who waits is told.
     pub(crate) fn close(&self) {
-        self.waiting.fetch_or(CLOSED, Ordering::AcqRel);
-        fence(Ordering::SeqCst);
-        if let Some(room) = self.room.get() {
-            room.notify.notify_waiters();
+        self.waiting.fetch_or(CLOSED, Ordering::SeqCst);
+        if self.senders.load(Ordering::SeqCst) > 0
+            && let Some(room) = self.room.get()
+        {
+            room.notify_waiters();
         }
     }
 
@@ -109,9 +109,10 @@ impl Credits {
         self.waiting.load(Ordering::Relaxed) & !CLOSED
     }
 
+    #[inline]
     fn take_below(&self, limit: u32) -> Result<(), NoCredit> {
         let take = |waiting: u32| (waiting < limit).then(|| waiting + 1);
-        match self.waiting.fetch_update(Ordering::AcqRel, Ordering::Relaxed, take) {
+        match self.waiting.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take) {
             Ok(_) => Ok(()),
             Err(waiting) if waiting & CLOSED != 0 => Err(NoCredit::Closed),
             Err(_) => Err(NoCredit::Full),

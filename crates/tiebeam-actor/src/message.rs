@@ -1,5 +1,7 @@
 //! Messages as they lie in a mailbox.
 
+use std::marker::PhantomData;
+
 use bytes::Bytes;
 use tiebeam_wire::codec::DecodeError;
 
@@ -14,6 +16,7 @@ pub(crate) struct Typed<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> 
 }
 
 impl<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> Payload<A> for Typed<A, M, Mode> {
+    #[inline]
     fn handle<'a>(self, actor: &'a mut A, ctx: &'a mut Ctx<A>) -> impl Future<Output = ()> + Send + 'a {
         actor.dispatch(self.message, self.reply_to, ctx)
     }
@@ -25,6 +28,36 @@ impl<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> Payload<A> for Type
     fn refuse(self, error: CallError) {
         self.reply_to.refuse(error);
     }
+
+    fn name() -> &'static str {
+        std::any::type_name::<M>()
+    }
+}
+
+/// A message that asks for no answer.
+pub(crate) struct Told<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> {
+    message: M,
+    to: PhantomData<fn() -> (A, Mode)>,
+}
+
+impl<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> Told<A, M, Mode> {
+    #[inline]
+    pub(crate) const fn new(message: M) -> Self {
+        Self { message, to: PhantomData }
+    }
+}
+
+impl<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> Payload<A> for Told<A, M, Mode> {
+    #[inline]
+    fn handle<'a>(self, actor: &'a mut A, ctx: &'a mut Ctx<A>) -> impl Future<Output = ()> + Send + 'a {
+        actor.dispatch(self.message, ReplyTo::nobody(), ctx)
+    }
+
+    fn is_wanted(&self) -> bool {
+        true
+    }
+
+    fn refuse(self, _: CallError) {}
 
     fn name() -> &'static str {
         std::any::type_name::<M>()

@@ -53,12 +53,18 @@ enum Stage {
 const SLICE_MAX: u32 = 64;
 
 /// Runs code that only cleans up; a panic there harms nobody.
+#[inline]
 pub(crate) fn quietly(clean_up: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(clean_up)) {
-        tracing::error!(panic = tiebeam_world::panic_message(&*panic), "panic while cleaning up");
-        // A payload whose own drop panics would end the task before others have heard of the exit.
-        std::mem::forget(panic);
+        forget(panic);
     }
+}
+
+#[cold]
+fn forget(panic: Box<dyn std::any::Any + Send>) {
+    tracing::error!(panic = tiebeam_world::panic_message(&*panic), "panic while cleaning up");
+    // A payload whose own drop panics would end the task before others have heard of the exit.
+    std::mem::forget(panic);
 }
 
 impl<A: Actor> Course<A> {
@@ -90,7 +96,7 @@ impl<A: Actor> Turn<'_, A> {
                 self.go_on(cx)
             } else if handled < SLICE_MAX {
                 handled += 1;
-                self.next()
+                self.next(cx)
             } else {
                 // Without this an actor whose queue is never empty would keep its worker for itself.
                 Step::Break(After::Again)
@@ -126,7 +132,12 @@ impl<A: Actor> Turn<'_, A> {
 
     /// Goes on with the future that is under way.
     fn go_on(&mut self, cx: &mut Context<'_>) -> Step {
-        match self.poll(cx) {
+        let polled = self.poll(cx);
+        self.polled_work(polled)
+    }
+
+    fn polled_work(&mut self, polled: Poll<Result<(), ExitReason>>) -> Step {
+        match polled {
             Poll::Ready(result) => self.finished(result),
             Poll::Pending if matches!(self.course().stage, Stage::Ending) => Step::Break(After::Sleep),
             Poll::Pending => {
@@ -191,7 +202,7 @@ impl<A: Actor> Turn<'_, A> {
     }
 
     /// Handles the next thing in the queue, or goes to sleep.
-    fn next(&mut self) -> Step {
+    fn next(&mut self, cx: &mut Context<'_>) -> Step {
         if let Err(reason) = self.receive_all() {
             return self.die(reason);
         }
@@ -203,34 +214,40 @@ impl<A: Actor> Turn<'_, A> {
             };
         };
         match next.open() {
-            Opened::Message(message) => self.handle_message(message),
-            Opened::Encoded(encoded) => self.handle_encoded(encoded),
-            Opened::Signal(signal) => self.handle_signal(signal),
+            Opened::Message(message) => self.handle_message(message, cx),
+            Opened::Encoded(encoded) => self.handle_encoded(encoded, cx),
+            Opened::Signal(signal) => {
+                self.handle_signal(signal);
+                Step::Continue(())
+            }
         }
-        Step::Continue(())
     }
 
-    fn handle_message(&mut self, message: Message<A>) {
+    fn handle_message(&mut self, message: Message<A>, cx: &mut Context<'_>) -> Step {
         self.spend();
         if !message.is_wanted() {
-            return quietly(|| drop(message));
+            quietly(|| drop(message));
+            return Step::Continue(());
         }
         // Kept on failure: the crash report names it.
         self.cell.handling.set(Some(message.table()));
-        self.handle(message);
+        let polled = self.handle(message, cx);
+        self.polled_work(polled)
     }
 
-    fn handle_encoded(&mut self, encoded: Encoded<A>) {
+    fn handle_encoded(&mut self, encoded: Encoded<A>, cx: &mut Context<'_>) -> Step {
         if !encoded.reply_to.is_wanted() {
-            return self.spend();
+            self.spend();
+            return Step::Continue(());
         }
         match (encoded.decode)(&encoded.body, encoded.reply_to).map(Item::open) {
-            Ok(Opened::Message(message)) => self.handle_message(message),
+            Ok(Opened::Message(message)) => self.handle_message(message, cx),
             Ok(_) => unreachable!("tables decode to messages"),
             Err(error) => {
                 self.spend();
                 let (pid, message) = (self.cell.pid(), encoded.name);
                 tracing::warn!(%pid, message, %error, "message of another node can't be decoded");
+                Step::Continue(())
             }
         }
     }

@@ -86,20 +86,51 @@ impl Scheduler {
     pub(crate) fn start(&self, abandon: impl Fn() + Send + Sync + 'static) {
         self.shared.get_or_init(|| start(Box::new(abandon)));
     }
+}
 
-    /// Gives a process a turn that was woken.
-    pub(crate) fn queue(&self, process: Ready) {
-        if let Some(shared) = self.shared.get() {
-            shared.queue(process);
+/// Gives a process a turn that was woken.
+pub(crate) fn queue(process: Ready) {
+    put(process, |local, process| match local.next.replace(process) {
+        Some(displaced) => {
+            local.queue.push(displaced);
+            true
         }
-    }
+        // One process alone is not worth another worker's waking up.
+        None => false,
+    });
+}
 
-    /// Gives a process another turn, behind all others.
-    pub(crate) fn queue_again(&self, process: Ready) {
-        if let Some(shared) = self.shared.get() {
-            shared.queue_again(process);
+/// Gives a process another turn, behind all others.
+pub(crate) fn queue_again(process: Ready) {
+    put(process, |local, process| {
+        let is_alone = local.next.is_none() && local.queue.is_empty();
+        local.queue.push(process);
+        !is_alone
+    });
+}
+
+/// Leaves a process with the worker that runs this, or with any of its system; `put` says whether another should help.
+#[inline]
+fn put(process: Ready, put: impl FnOnce(&mut Local, Ready) -> bool) {
+    LOCAL.with(|local| {
+        let mut local = local.borrow_mut();
+        let shared = process.scheduler().shared.get();
+        match local.as_mut().filter(|local| shared.is_some_and(|shared| Arc::ptr_eq(shared, &local.shared))) {
+            Some(local) => {
+                if put(local, process) {
+                    local.shared.wake_one();
+                }
+            }
+            None => {
+                let shared = shared.cloned();
+                // Dropping the process may run code that comes here again.
+                drop(local);
+                if let Some(shared) = shared {
+                    shared.put_outside(process);
+                }
+            }
         }
-    }
+    });
 }
 
 fn start(abandon: Box<dyn Fn() + Send + Sync>) -> Arc<Shared> {
@@ -128,42 +159,10 @@ fn start(abandon: Box<dyn Fn() + Send + Sync>) -> Arc<Shared> {
 }
 
 impl Shared {
-    fn queue(self: &Arc<Self>, process: Ready) {
-        self.with_local(process, |local, process| match local.next.replace(process) {
-            Some(displaced) => {
-                local.queue.push(displaced);
-                true
-            }
-            // One process alone is not worth another worker's waking up.
-            None => false,
-        });
-    }
-
-    fn queue_again(self: &Arc<Self>, process: Ready) {
-        self.with_local(process, |local, process| {
-            let is_alone = local.next.is_none() && local.queue.is_empty();
-            local.queue.push(process);
-            !is_alone
-        });
-    }
-
-    /// Leaves `process` with the worker that runs this, or with any; `put` says whether another worker should help.
-    fn with_local(self: &Arc<Self>, process: Ready, put: impl FnOnce(&mut Local, Ready) -> bool) {
-        if self.workers.load(Ordering::Acquire) == 0 {
-            // The runtime is gone: the process is dropped where it waits.
-            return;
-        }
-        let helps = LOCAL.with(|local| {
-            let mut local = local.borrow_mut();
-            match local.as_mut().filter(|local| Arc::ptr_eq(&local.shared, self)) {
-                Some(local) => put(local, process),
-                None => {
-                    self.injector.push(process);
-                    true
-                }
-            }
-        });
-        if helps {
+    fn put_outside(&self, process: Ready) {
+        // Without workers the runtime is gone: the process is dropped where it waits.
+        if self.workers.load(Ordering::Acquire) > 0 {
+            self.injector.push(process);
             self.wake_one();
         }
     }

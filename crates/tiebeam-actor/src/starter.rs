@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use crate::cell::{Cell, Process, Signal};
 use crate::raw::own::Own;
 use crate::raw::slot::slot;
-use crate::{Actor, Addr, ExitKind, ExitReason, System};
+use crate::{Actor, Addr, ExitKind, ExitReason, System, scheduler};
 
 /// Starts actors, linked to a parent if it came from one. A value: change it, use it, clone it.
 #[derive(Clone)]
@@ -83,8 +83,7 @@ fn first_turn<A: Actor>(cell: Arc<Cell<A>>) {
     }
     let nested = NESTED.get();
     if nested >= NESTED_STARTS_MAX {
-        let system = cell.system.clone();
-        return system.queue(cell);
+        return scheduler::queue(cell);
     }
     cell.system.start_workers();
     NESTED.set(nested + 1);

@@ -211,14 +211,8 @@ impl System {
         });
     }
 
-    /// Gives a process a turn that was woken.
-    pub(crate) fn queue(&self, process: Arc<dyn Process>) {
-        self.inner.scheduler.queue(process);
-    }
-
-    /// Gives a process another turn, behind all others.
-    pub(crate) fn queue_again(&self, process: Arc<dyn Process>) {
-        self.inner.scheduler.queue_again(process);
+    pub(crate) fn scheduler(&self) -> &Scheduler {
+        &self.inner.scheduler
     }
 
     /// Puts a new process into the table.

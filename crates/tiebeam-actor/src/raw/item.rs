@@ -9,10 +9,11 @@ use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, Ordering};
+use std::task::Context;
 
 use super::mailbox::{Link, Linked};
 use super::pool;
-use super::running::Running;
+use super::running::{Polled, Running};
 use crate::cell::Signal;
 use crate::message::Encoded;
 use crate::{Actor, CallError, Ctx};
@@ -63,7 +64,7 @@ pub(crate) struct PayloadTable<A: Actor> {
     drop: unsafe fn(NonNull<Head<A>>),
     is_wanted: unsafe fn(NonNull<Head<A>>) -> bool,
     refuse: unsafe fn(NonNull<Head<A>>, CallError),
-    handle: unsafe fn(NonNull<Head<A>>, *mut A, *mut Ctx<A>) -> Running,
+    handle: unsafe fn(NonNull<Head<A>>, *mut A, *mut Ctx<A>, &mut Context<'_>) -> Polled,
     name: fn() -> &'static str,
 }
 
@@ -89,6 +90,7 @@ unsafe impl<A: Actor> Linked for Item<A> {
 }
 
 impl<A: Actor> Item<A> {
+    #[inline]
     pub(crate) fn message<P: Payload<A>>(payload: P) -> Self {
         Self::new(payload, &Tables::<A, P>::MESSAGE)
     }
@@ -101,6 +103,7 @@ impl<A: Actor> Item<A> {
         Self::new(signal, &Tables::<A, Signal>::SIGNAL)
     }
 
+    #[inline]
     fn new<P>(payload: P, table: &'static PayloadTable<A>) -> Self {
         let node = pool::take(Layout::new::<Node<A, P>>()).cast::<Node<A, P>>();
         // SAFETY: the memory has this layout and belongs to nobody else.
@@ -118,6 +121,7 @@ impl<A: Actor> Item<A> {
         self.table().kind != Kind::Signal
     }
 
+    #[inline]
     pub(crate) fn open(self) -> Opened<A> {
         match self.table().kind {
             Kind::Message => Opened::Message(Message(self)),
@@ -144,13 +148,13 @@ impl<A: Actor> Message<A> {
         self.0.table()
     }
 
-    /// Makes the handler's future.
+    /// Makes the handler's future and polls it.
     ///
     /// # Safety
     /// Both pointers are valid and nobody else uses what they point to until the future is dropped.
-    pub(super) unsafe fn handle(self, actor: *mut A, ctx: *mut Ctx<A>) -> Running {
+    pub(super) unsafe fn handle(self, actor: *mut A, ctx: *mut Ctx<A>, cx: &mut Context<'_>) -> Polled {
         // SAFETY: the table is that of the payload, the node is given up, and the pointers are as promised.
-        unsafe { (self.0.table().handle)(ManuallyDrop::new(self.0).0, actor, ctx) }
+        unsafe { (self.0.table().handle)(ManuallyDrop::new(self.0).0, actor, ctx, cx) }
     }
 }
 
@@ -165,6 +169,7 @@ impl<A: Actor> Drop for Item<A> {
 ///
 /// # Safety
 /// The node's payload is a `P`, and the node is used no more.
+#[inline]
 unsafe fn take<A: Actor, P>(node: NonNull<Head<A>>) -> P {
     let node = node.cast::<Node<A, P>>();
     // SAFETY: as promised; the payload is read once and the memory came from the pool with this layout.
@@ -193,7 +198,9 @@ impl<A: Actor, P: Payload<A>> Tables<A, P> {
         // SAFETY: called with a node whose payload is a `P`, which is given up.
         refuse: |node, error| unsafe { take::<A, P>(node) }.refuse(error),
         // SAFETY: as above, and the caller promised the pointers.
-        handle: |node, actor, ctx| unsafe { Running::new(take::<A, P>(node).handle(&mut *actor, &mut *ctx)) },
+        handle: |node, actor, ctx, cx| unsafe {
+            Running::start(|| take::<A, P>(node).handle(&mut *actor, &mut *ctx), cx)
+        },
         name: P::name,
     };
 }
@@ -204,7 +211,7 @@ impl<A: Actor> Tables<A, Encoded<A>> {
         drop: discard::<A, Encoded<A>>,
         is_wanted: |_| unreachable!("asked only of messages"),
         refuse: |_, _| unreachable!("asked only of messages"),
-        handle: |_, _, _| unreachable!("asked only of messages"),
+        handle: |_, _, _, _| unreachable!("asked only of messages"),
         name: || "a message of another node",
     };
 }
@@ -215,7 +222,7 @@ impl<A: Actor> Tables<A, Signal> {
         drop: discard::<A, Signal>,
         is_wanted: |_| unreachable!("asked only of messages"),
         refuse: |_, _| unreachable!("asked only of messages"),
-        handle: |_, _, _| unreachable!("asked only of messages"),
+        handle: |_, _, _, _| unreachable!("asked only of messages"),
         name: || "a signal",
     };
 }

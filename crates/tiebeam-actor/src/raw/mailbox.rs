@@ -80,6 +80,7 @@ impl<T: Linked> Mailbox<T> {
     }
 
     /// Puts `value` behind all that was pushed before; gives it back if the queue is closed.
+    #[inline]
     pub(crate) fn push(&self, value: T) -> Result<Pushed, T> {
         let node = value.into_link();
         let mut head = self.head.load(Ordering::Relaxed);
@@ -100,6 +101,7 @@ impl<T: Linked> Mailbox<T> {
     }
 
     /// Takes all that is there.
+    #[inline]
     pub(crate) fn take(&self) -> Queue<T> {
         let head = self.head.load(Ordering::Relaxed);
         if !is_node(head) {
@@ -110,6 +112,7 @@ impl<T: Linked> Mailbox<T> {
     }
 
     /// Lets the next push say that the taker sleeps; says no if there is something to take, or nothing ever will be.
+    #[inline]
     pub(crate) fn park(&self) -> bool {
         match self.head.compare_exchange(ptr::null_mut(), IDLE, Ordering::Relaxed, Ordering::Relaxed) {
             Ok(_) => true,

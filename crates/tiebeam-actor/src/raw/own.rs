@@ -7,13 +7,12 @@
 use std::cell::UnsafeCell;
 use std::future::Future;
 use std::mem::ManuallyDrop;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use super::current;
 use super::item::Message;
-use super::running::Running;
+use super::running::{Polled, Running};
 use crate::cell::Cell;
 use crate::process::{Course, quietly};
 use crate::{Actor, Ctx, ExitReason};
@@ -141,15 +140,30 @@ impl<A: Actor> Turn<'_, A> {
     /// Goes on with the future that is under way.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExitReason>> {
         // SAFETY: the turn alone touches the future.
-        let place = unsafe { &mut (*self.inside).running };
-        let running = place.as_mut().expect("polled only while it is under way");
-        let result = match catch_unwind(AssertUnwindSafe(|| running.poll(cx))) {
-            Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(())) => Ok(()),
-            Err(panic) => Err(ExitReason::panicked(panic)),
-        };
-        self.cancel();
-        Poll::Ready(result)
+        let running = unsafe { (*self.inside).running.take() };
+        self.polled(running.expect("polled only while it is under way").poll(cx))
+    }
+
+    /// Handles a message, as far as that goes without waiting.
+    #[inline]
+    pub(crate) fn handle(&mut self, message: Message<A>, cx: &mut Context<'_>) -> Poll<Result<(), ExitReason>> {
+        let (actor, ctx) = self.places();
+        // SAFETY: nothing is under way, and until this is dropped nobody touches what it borrows.
+        let polled = unsafe { message.handle(actor, ctx, cx) };
+        self.polled(polled)
+    }
+
+    #[inline]
+    fn polled(&mut self, polled: Polled) -> Poll<Result<(), ExitReason>> {
+        match polled {
+            Polled::Done => Poll::Ready(Ok(())),
+            Polled::Panicked(panic) => Poll::Ready(Err(ExitReason::panicked(panic))),
+            Polled::Waits(running) => {
+                // SAFETY: the turn alone touches the future.
+                unsafe { (*self.inside).running = Some(running) };
+                Poll::Pending
+            }
+        }
     }
 
     /// Drops the future that is under way where it waits.
@@ -157,13 +171,6 @@ impl<A: Actor> Turn<'_, A> {
         // SAFETY: the turn alone touches the future.
         let running = unsafe { (*self.inside).running.take() };
         quietly(|| drop(running));
-    }
-
-    /// Begins to handle a message.
-    pub(crate) fn handle(&mut self, message: Message<A>) {
-        let (actor, ctx) = self.places();
-        // SAFETY: nothing is under way, and until this is dropped nobody touches what it borrows.
-        unsafe { (*self.inside).running = Some(message.handle(actor, ctx)) };
     }
 
     /// Begins other work of the actor.
