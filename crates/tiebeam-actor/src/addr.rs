@@ -133,6 +133,14 @@ impl<A: Actor> Addr<A> {
         Ok(ended.await)
     }
 
+    /// Returns the actor if it lives on this node, or did.
+    pub(crate) const fn here(&self) -> Option<&Arc<Cell<A>>> {
+        match &self.0 {
+            Place::Here(cell) => Some(cell),
+            Place::Elsewhere(..) => None,
+        }
+    }
+
     fn system(&self) -> &System {
         match &self.0 {
             Place::Here(cell) => &cell.system,
@@ -209,8 +217,8 @@ impl<A: Actor> To<'_, A> {
     /// Returns the actor if it need not be looked for.
     const fn here(&self) -> Option<&Arc<Cell<A>>> {
         match self {
-            Self::Addr(Addr(Place::Here(cell))) => Some(cell),
-            _ => None,
+            Self::Addr(addr) => addr.here(),
+            Self::Named(_) => None,
         }
     }
 

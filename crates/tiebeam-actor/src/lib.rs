@@ -19,11 +19,15 @@ compile_error!("tiebeam needs panic = \"unwind\": a panic ends one actor, not th
 
 mod actor;
 mod addr;
+mod alias;
 mod cell;
+mod code_change;
 mod credits;
 mod ctx;
 mod error;
+mod inspect;
 mod message;
+mod overflow;
 mod pid;
 mod process;
 mod raw;
@@ -35,11 +39,16 @@ mod starter;
 mod supervisor;
 mod system;
 mod table;
+mod trace;
+mod watchdog;
 
 pub use actor::{Actor, Deferred, Dispatch, Handler, Immediate, Info, Later};
 pub use addr::{Addr, CALL_TIMEOUT, Call, Calling, Cast, Named};
+pub use alias::Alias;
+pub use code_change::{CodeChange, Exported};
 pub use ctx::{Ctx, TASKS_MAX, TIMERS_MAX, TimerId};
 pub use error::{CallError, NoConnection, RegisterError};
+pub use overflow::Overflow;
 pub use pid::{Pid, Ref};
 pub use reason::ExitReason;
 pub use remote::{Dest, ExitKind, RemoteSignal, Router};
@@ -49,5 +58,6 @@ pub use supervisor::{
     ChildCounts, ChildError, ChildInfo, ChildSpec, ChildState, DynamicSpec, DynamicSupervisor, Intensity, Restart,
     Shutdown, Strategy, Supervisor, SupervisorSpec,
 };
-pub use system::{Config, ProcessInfo, System};
+pub use system::{Config, ProcessInfo, Status, System};
 pub use table::Table;
+pub use trace::{Trace, TraceEvent, TraceKind, TraceLimits};

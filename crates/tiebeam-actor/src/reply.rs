@@ -22,8 +22,11 @@ pub struct ReplyTo<R: Send + 'static> {
 enum Slot<R> {
     Nobody,
     Local(slot::Sender<Result<R, CallError>>),
-    Remote(Box<(RemoteCaller, fn(&R) -> Vec<u8>)>),
+    Remote(Box<(RemoteCaller, Encode<R>)>),
 }
+
+/// Writes an answer down for another node.
+type Encode<R> = fn(&R) -> Vec<u8>;
 
 /// A caller on another node.
 pub(crate) struct RemoteCaller {
@@ -102,7 +105,7 @@ impl ReplyTo<()> {
         Self { slot, callee: None }
     }
 
-    pub(crate) fn encoded_by<R: Send + 'static>(mut self, encode: fn(&R) -> Vec<u8>) -> ReplyTo<R> {
+    pub(crate) fn encoded_by<R: Send + 'static>(mut self, encode: Encode<R>) -> ReplyTo<R> {
         let slot = match std::mem::replace(&mut self.slot, Slot::Nobody) {
             Slot::Remote(remote) => Slot::Remote(Box::new((remote.0, encode))),
             Slot::Nobody | Slot::Local(_) => Slot::Nobody,

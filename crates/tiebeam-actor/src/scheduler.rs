@@ -14,8 +14,8 @@
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use crossbeam_deque::{Injector, Steal, Stealer, Worker as Queue};
 use futures::task::AtomicWaker;
 
 use crate::cell::Process;
+use crate::watchdog::TurnAt;
 
 /// A process that is to have a turn.
 type Ready = Arc<dyn Process>;
@@ -46,7 +47,7 @@ pub(crate) struct Scheduler {
     shared: OnceLock<Arc<Shared>>,
 }
 
-struct Shared {
+pub(crate) struct Shared {
     /// Woken from outside of all workers.
     injector: Injector<Ready>,
     seats: Box<[Seat]>,
@@ -55,6 +56,8 @@ struct Shared {
     workers: AtomicUsize,
     /// What drops the processes that sleep, when the last worker is gone.
     abandon: Box<dyn Fn() + Send + Sync>,
+    /// Whether the last worker is gone, for threads that wait for that.
+    is_over: (Mutex<bool>, Condvar),
 }
 
 /// What others see of a worker.
@@ -62,6 +65,9 @@ struct Seat {
     stealer: Stealer<Ready>,
     waker: AtomicWaker,
     asleep: AtomicBool,
+    /// Whose turn it is, and which of the worker's turns.
+    serial: AtomicU64,
+    turn: AtomicU64,
 }
 
 /// A worker's own part, in its thread while it runs.
@@ -72,6 +78,7 @@ struct Local {
 }
 
 struct Worker {
+    shared: Arc<Shared>,
     index: usize,
     local: Option<Local>,
     turns: u32,
@@ -82,9 +89,18 @@ thread_local! {
 }
 
 impl Scheduler {
-    /// Starts the workers unless they run. `abandon` must abandon all processes; that of the first call counts.
-    pub(crate) fn start(&self, abandon: impl Fn() + Send + Sync + 'static) {
-        self.shared.get_or_init(|| start(Box::new(abandon)));
+    pub(crate) fn is_started(&self) -> bool {
+        self.shared.get().is_some()
+    }
+
+    /// Starts the workers unless they run. `abandon` must abandon all processes, `watch` is told of the
+    /// workers; those of the first call count.
+    pub(crate) fn start(&self, watch: impl FnOnce(Arc<Shared>), abandon: impl Fn() + Send + Sync + 'static) {
+        self.shared.get_or_init(|| {
+            let shared = start(Box::new(abandon));
+            watch(Arc::clone(&shared));
+            shared
+        });
     }
 }
 
@@ -140,6 +156,8 @@ fn start(abandon: Box<dyn Fn() + Send + Sync>) -> Arc<Shared> {
         stealer: queue.stealer(),
         waker: AtomicWaker::new(),
         asleep: AtomicBool::new(false),
+        serial: AtomicU64::new(0),
+        turn: AtomicU64::new(0),
     };
     let shared = Arc::new(Shared {
         injector: Injector::new(),
@@ -147,12 +165,13 @@ fn start(abandon: Box<dyn Fn() + Send + Sync>) -> Arc<Shared> {
         sleepers: AtomicUsize::new(0),
         workers: AtomicUsize::new(count),
         abandon,
+        is_over: (Mutex::new(false), Condvar::new()),
     });
     for (index, queue) in queues.into_iter().enumerate() {
         let local = Some(Local { shared: Arc::clone(&shared), queue, next: None });
         // Not under tokio's budget, which is meant for one task: once it was used up, every process would find
         // everything pending until the worker's next turn.
-        let worker = tokio::task::unconstrained(Worker { index, local, turns: 0 });
+        let worker = tokio::task::unconstrained(Worker { shared: Arc::clone(&shared), index, local, turns: 0 });
         drop(tiebeam_world::spawn("actor.worker", worker));
     }
     shared
@@ -165,6 +184,23 @@ impl Shared {
             self.injector.push(process);
             self.wake_one();
         }
+    }
+
+    pub(crate) fn workers(&self) -> usize {
+        self.seats.len()
+    }
+
+    /// Returns what a worker is at.
+    pub(crate) fn turn_of(&self, worker: usize) -> TurnAt {
+        let seat = &self.seats[worker];
+        TurnAt { serial: seat.serial.load(Ordering::Relaxed), number: seat.turn.load(Ordering::Relaxed) }
+    }
+
+    /// Blocks the thread for `timeout`, or until the last worker is gone, and says whether there is one.
+    pub(crate) fn wait_for_end(&self, timeout: Duration) -> bool {
+        let is_over = self.is_over.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.is_over.1.wait_timeout_while(is_over, timeout, |is_over| !*is_over);
+        !*waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
     fn wake_one(&self) {
@@ -247,9 +283,13 @@ impl Worker {
             let Some(process) = self.take(&mut nexts).or_else(|| self.sleep(cx, &mut nexts)) else { return };
             // A process catches what its actor's code throws; this is for faults of the runtime itself, of which the
             // other processes must not die.
+            let seat = &self.shared.seats[self.index];
+            seat.turn.store(u64::from(self.turns), Ordering::Relaxed);
+            seat.serial.store(process.serial(), Ordering::Relaxed);
             if catch_unwind(AssertUnwindSafe(|| process.turn())).is_err() {
                 tracing::error!("process ended by a panic outside of its actor");
             }
+            self.shared.seats[self.index].serial.store(0, Ordering::Relaxed);
             turns += 1;
             let is_late = || turns % TURNS_PER_LOOK == 0 && tiebeam_world::now().since(started) > TURN_TIME_MAX;
             if turns >= TURNS_MAX || is_late() {
@@ -268,7 +308,7 @@ impl Worker {
 
     /// Goes to sleep unless there is work after all.
     fn sleep(&mut self, cx: &Context<'_>, nexts: &mut u32) -> Option<Ready> {
-        let shared = LOCAL.with(|local| local.borrow().as_ref().map(|local| Arc::clone(&local.shared)))?;
+        let shared = Arc::clone(&self.shared);
         let seat = &shared.seats[self.index];
         seat.waker.register(cx.waker());
         if !seat.asleep.swap(true, Ordering::AcqRel) {
@@ -292,6 +332,8 @@ impl Drop for Worker {
         if is_last {
             while retry(|| shared.injector.steal()).is_some() {}
             (shared.abandon)();
+            *shared.is_over.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            shared.is_over.1.notify_all();
         }
     }
 }

@@ -11,7 +11,7 @@ use tiebeam_wire::Instant;
 use super::{CALL_TIMEOUT, Target, To, abroad};
 use crate::actor::Dispatch;
 use crate::cell::{BoxFuture, Cell};
-use crate::credits::NoCredit;
+use crate::credits::Admission;
 use crate::message::Typed;
 use crate::raw::current;
 use crate::raw::item::Item;
@@ -118,15 +118,15 @@ impl<'a, A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> Call<'a, A, M, 
     fn begin_slowly(self, now: Instant, deadline: Instant) -> Result<State<'a, A, M, Mode>, CallError> {
         let Self { to, message, timeout, .. } = self;
         Ok(match to.target()? {
-            Target::Here(cell) => match cell.credits.try_take() {
-                Ok(()) => State::Waiting(place::<A, M, Mode>(&cell, message, now, deadline)?),
-                Err(NoCredit::Closed) => return Err(CallError::NoProc),
-                Err(NoCredit::Full) => State::Queueing(Box::pin(async move {
+            Target::Here(cell) => match cell.admit()? {
+                Admission::Granted => State::Waiting(place::<A, M, Mode>(&cell, message, now, deadline)?),
+                Admission::Wait => State::Queueing(Box::pin(async move {
                     let credit = tiebeam_world::timeout(timeout, cell.credits.take()).await;
                     // The message never left, so this is no timeout: trying again is safe.
                     credit.map_err(|_| CallError::Overloaded)??;
                     place::<A, M, Mode>(&cell, message, tiebeam_world::now(), deadline)
                 })),
+                Admission::Refused | Admission::Dropped | Admission::Stop => return Err(CallError::Overloaded),
             },
             Target::Abroad(system, node, to) => State::Abroad(Box::pin(async move {
                 abroad::call::<A, M, A::Answer>(&system, node, to, message, deadline).await

@@ -9,7 +9,7 @@ use super::{Target, To, abroad};
 use crate::CallError;
 use crate::actor::Dispatch;
 use crate::cell::{BoxFuture, Cell};
-use crate::credits::NoCredit;
+use crate::credits::Admission;
 use crate::message::Told;
 use crate::raw::current;
 use crate::raw::item::Item;
@@ -43,16 +43,17 @@ impl<'a, A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> Cast<'a, A, M, 
                 return abroad::cast::<A, M>(&system, node, to, &message).map(|()| None);
             }
         };
-        match cell.credits.try_take() {
+        match cell.admit()? {
+            Admission::Granted => {}
             // An actor that waited for room in its own mailbox would wait for itself.
-            Err(NoCredit::Full) if current::sender(&cell.system) == cell.pid() => cell.credits.overdraw()?,
-            Err(NoCredit::Full) => {
+            Admission::Wait if current::sender(&cell.system) == cell.pid() => cell.credits.overdraw()?,
+            Admission::Wait => {
                 return Ok(Some(Box::pin(async move {
                     cell.credits.take().await?;
                     push::<A, M, Mode>(&cell, message)
                 })));
             }
-            taken => taken?,
+            Admission::Refused | Admission::Dropped | Admission::Stop => return Err(CallError::Overloaded),
         }
         push::<A, M, Mode>(&cell, message).map(|()| None)
     }
@@ -93,10 +94,7 @@ where
     Mode: 'static,
 {
     match to.target()? {
-        Target::Here(cell) => {
-            cell.credits.try_take()?;
-            push::<A, M, Mode>(&cell, message)
-        }
+        Target::Here(cell) => cell.admit_now(|| Item::message(Told::<A, M, Mode>::new(message))),
         Target::Abroad(system, node, to) => abroad::cast::<A, M>(&system, node, to, &message),
     }
 }

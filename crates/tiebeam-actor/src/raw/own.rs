@@ -57,7 +57,7 @@ impl<A: Actor> Own<A> {
     }
 
     /// Puts a process in its place for ever, with the actor's beginning: its `init` runs in the first turn.
-    pub(crate) fn prepare(cell: Cell<A>, args: A::Args, course: Course<A>) -> Arc<Cell<A>> {
+    pub(crate) fn prepare(cell: Cell<A>, birth: impl Birth<A>, course: Course<A>) -> Arc<Cell<A>> {
         let cell = Arc::new(cell);
         let inside = Inside {
             running: None,
@@ -73,7 +73,7 @@ impl<A: Actor> Own<A> {
         // SAFETY: the future that borrows them is dropped before them, and has them to itself until then.
         let (ctx, actor, failed) = unsafe { (&mut (*inside).ctx, &mut (*inside).actor, &mut (*inside).failed) };
         let init = async move {
-            match A::init(args, ctx).await {
+            match birth.born(ctx).await {
                 Ok(made) => *actor = Some(made),
                 Err(reason) => *failed = Some(Box::new(reason)),
             }
@@ -213,6 +213,11 @@ impl<A: Actor> Turn<'_, A> {
         let actor: *mut A = self.actor().as_mut().expect("an actor that works is there");
         (actor, ctx)
     }
+}
+
+/// Makes an actor, in its first turn.
+pub(crate) trait Birth<A: Actor>: Send + 'static {
+    fn born(self, ctx: &mut Ctx<A>) -> impl Future<Output = Result<A, ExitReason>> + Send;
 }
 
 /// Returns an owner of `cell` besides those that there are.

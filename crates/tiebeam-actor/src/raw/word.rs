@@ -53,6 +53,12 @@ impl Word {
         self.0.store(OVER, Ordering::Release);
     }
 
+    /// Whether it has its turn, or waits for it; none if neither. For people: it may have changed by now.
+    pub(crate) fn is_running(&self) -> Option<bool> {
+        let state = self.0.load(Ordering::Relaxed);
+        (state & (RUNNING | NOTIFIED) != 0).then_some(state & RUNNING != 0)
+    }
+
     /// Ends a process that has no turn, for ever; says no if it has one, or is over.
     pub(crate) fn abandon(&self) -> bool {
         let former = self.0.fetch_or(OVER, Ordering::AcqRel);

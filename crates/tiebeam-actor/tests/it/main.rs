@@ -3,11 +3,13 @@
 
 mod calls;
 mod exits;
+mod inspect;
 mod life;
 mod mailbox;
 mod monitors;
 mod names;
 mod others_mistakes;
+mod overflow;
 mod probe;
 mod remote;
 mod storm;
