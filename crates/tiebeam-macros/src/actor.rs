@@ -125,7 +125,7 @@ impl Actor {
         let structs = self.methods.iter().map(|method| owner.message_struct(method));
         let handlers = self.methods.iter().map(|method| {
             let message = owner.message_type(method);
-            handler(method, &message, actor, &block.generics)
+            handler(method, method.answer(), &message, actor, &block.generics)
         });
         let client = (!self.methods.is_empty()).then(|| client::client(&owner, &self.methods));
         let (hooks, table) = (self.hooks.expand(), self.table(&owner));

@@ -98,8 +98,15 @@ impl Owner<'_> {
     }
 }
 
-/// Implements the trait that handles `message`, by calling the method on `actor`.
-pub(crate) fn handler(method: &Method, message: &TokenStream, actor: &Type, generics: &Generics) -> TokenStream {
+/// Implements the trait that handles `message`, by calling the method on `actor`: [`Answer::OnReturn`] asks for `Handler`,
+/// [`Answer::Later`] for `Deferred`, through which a method that answers when it returns can answer too.
+pub(crate) fn handler(
+    method: &Method,
+    through: Answer,
+    message: &TokenStream,
+    actor: &Type,
+    generics: &Generics,
+) -> TokenStream {
     let span = at(method.name.span());
     let (name, cfgs, wait, reply) = (&method.name, &method.cfgs, &method.wait, method.reply());
     let mut index = 0..;
@@ -113,7 +120,11 @@ pub(crate) fn handler(method: &Method, message: &TokenStream, actor: &Type, gene
     });
     let call = quote_spanned!(span=> Self::#name(self, #(#arguments),*) #wait);
     let (allowed, (parameters, _, clause)) = (allowed(), generics.split_for_impl());
-    let body = match method.answer() {
+    let answered = match method.answer() {
+        Answer::OnReturn => quote_spanned!(span=> reply_to.send(#call)),
+        Answer::Later => call.clone(),
+    };
+    let body = match through {
         Answer::OnReturn => quote_spanned! {span=>
             impl #parameters ::tiebeam::Handler<#message> for #actor #clause {
                 type Reply = #reply;
@@ -133,7 +144,7 @@ pub(crate) fn handler(method: &Method, message: &TokenStream, actor: &Type, gene
                     reply_to: ::tiebeam::ReplyTo<#reply>,
                     ctx: &mut ::tiebeam::Ctx<Self>,
                 ) {
-                    #call;
+                    #answered;
                 }
             }
         },

@@ -5,7 +5,7 @@ use quote::{ToTokens, quote};
 use syn::spanned::Spanned;
 use syn::{Attribute, Error, FnArg, Ident, LitInt, Meta, Result, ReturnType, Signature, Type};
 
-use crate::signature::{self, Parameter, WayBack};
+use crate::signature::{self, Parameter};
 
 /// What a method's mark says.
 pub(crate) enum Mark {
@@ -30,7 +30,7 @@ pub(crate) enum Answer {
 
 /// What a message asks for.
 pub(crate) enum Kind {
-    Call { reply: Type, answer: Answer },
+    Call { reply: Box<Type>, answer: Answer },
     Cast,
 }
 
@@ -158,7 +158,7 @@ impl Method {
     /// The reply's type; `()` for a cast.
     pub(crate) fn reply(&self) -> Type {
         match &self.kind {
-            Kind::Call { reply, .. } => reply.clone(),
+            Kind::Call { reply, .. } => (**reply).clone(),
             Kind::Cast => syn::parse_quote!(()),
         }
     }
@@ -176,7 +176,7 @@ impl Method {
 /// A cast has no caller, so a way back among its arguments is somebody else's, handed on.
 fn forwarded(parameter: Parameter) -> Parameter {
     match parameter {
-        Parameter::ReplyTo(WayBack { name, ty, .. }) => Parameter::Field(name, ty),
+        Parameter::ReplyTo(way_back) => Parameter::Field(way_back.name, Box::new(way_back.ty)),
         other => other,
     }
 }
@@ -229,15 +229,18 @@ fn call(signature: &Signature, owner: &Type, parameters: &[Parameter], deferred:
             }
             (way_back.reply.clone(), Answer::Later)
         }
-        (None, Some(WayBack { ty, .. })) => {
+        (None, Some(way_back)) => {
             let message = format!("call `{name}` answers when it returns; to answer later write `#[call(deferred)]`");
-            return Err(Error::new_spanned(ty, message));
+            return Err(Error::new_spanned(&way_back.ty, message));
         }
         (None, None) => (signature::output(signature, owner), Answer::OnReturn),
     };
-    if let Some(WayBack { ty, .. }) = another {
-        return Err(Error::new_spanned(ty, format!("call `{name}` has one caller, so it takes one `ReplyTo`")));
+    if let Some(another) = another {
+        return Err(Error::new_spanned(
+            &another.ty,
+            format!("call `{name}` has one caller, so it takes one `ReplyTo`"),
+        ));
     }
     signature::check_sendable(&format!("the answer of call `{name}`"), &reply)?;
-    Ok(Kind::Call { reply, answer })
+    Ok(Kind::Call { reply: Box::new(reply), answer })
 }

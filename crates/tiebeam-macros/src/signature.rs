@@ -13,7 +13,7 @@ pub(crate) enum Parameter {
     /// `&mut Ctx<Self>`, recognised by its type's name.
     Ctx(Span),
     /// `ReplyTo<R>`, recognised by its type's name.
-    ReplyTo(WayBack),
+    ReplyTo(Box<WayBack>),
     /// `&ExitReason`, recognised by its type's name.
     Reason,
 }
@@ -21,7 +21,7 @@ pub(crate) enum Parameter {
 /// What a call is answered with.
 pub(crate) struct WayBack {
     pub(crate) name: Ident,
-    pub(crate) ty: Box<Type>,
+    pub(crate) ty: Type,
     pub(crate) reply: Type,
 }
 
@@ -35,10 +35,10 @@ pub(crate) fn parameters(signature: &Signature, owner: &Type) -> Result<Vec<Para
             Type::Reference(reference) if is_named(&reference.elem, "ExitReason") => Parameter::Reason,
             ty => {
                 let ty = owned(ty, owner);
-                let (name, reply, ty) = (name(&input.pat, index), replied(&ty), Box::new(ty));
+                let (name, reply) = (name(&input.pat, index), replied(&ty));
                 match reply {
-                    Some(reply) => Parameter::ReplyTo(WayBack { name, ty, reply }),
-                    None => Parameter::Field(name, ty),
+                    Some(reply) => Parameter::ReplyTo(Box::new(WayBack { name, ty, reply })),
+                    None => Parameter::Field(name, Box::new(ty)),
                 }
             }
         };
@@ -93,6 +93,12 @@ pub(crate) fn check_sendable(what: &str, ty: &Type) -> Result<()> {
 
 struct Borrows(Option<(Span, &'static str)>);
 
+impl Borrows {
+    fn found(&mut self, what: &impl Spanned, why: &'static str) {
+        self.0.get_or_insert_with(|| (what.span(), why));
+    }
+}
+
 const BORROWS: &str =
     "borrows, but it outlives whoever sends it; take an owned type such as `String`, `Vec<_>` or `Arc<_>`";
 const UNNAMED: &str =
@@ -101,19 +107,19 @@ const UNNAMED: &str =
 impl<'ast> Visit<'ast> for Borrows {
     fn visit_type_reference(&mut self, reference: &'ast syn::TypeReference) {
         if reference.lifetime.as_ref().is_none_or(|lifetime| lifetime.ident != "static") {
-            self.0.get_or_insert((reference.span(), BORROWS));
+            self.found(reference, BORROWS);
         }
         visit::visit_type_reference(self, reference);
     }
 
     fn visit_lifetime(&mut self, lifetime: &'ast syn::Lifetime) {
         if lifetime.ident != "static" {
-            self.0.get_or_insert((lifetime.span(), BORROWS));
+            self.found(lifetime, BORROWS);
         }
     }
 
     fn visit_type_impl_trait(&mut self, unnamed: &'ast syn::TypeImplTrait) {
-        self.0.get_or_insert((unnamed.span(), UNNAMED));
+        self.found(unnamed, UNNAMED);
     }
 
     // What a function borrows while it runs is its own affair.

@@ -100,7 +100,7 @@ impl Hooks {
         let parameters = signature::parameters(signature, owner)?;
         let mut given = parameters.iter().filter_map(|parameter| match parameter {
             Parameter::Field(_, ty) => Some(&**ty),
-            Parameter::ReplyTo(way_back) => Some(&*way_back.ty),
+            Parameter::ReplyTo(way_back) => Some(&way_back.ty),
             Parameter::Ctx(_) | Parameter::Reason => None,
         });
         let (args, another) = (given.next(), given.next());
