@@ -87,15 +87,15 @@ pub(crate) fn check_sendable(what: &str, ty: &Type) -> Result<()> {
     borrows.visit_type(ty);
     match borrows.0 {
         None => Ok(()),
-        Some((span, why)) => Err(Error::new(span, format!("{what} {why}"))),
+        Some((tokens, why)) => Err(Error::new_spanned(tokens, format!("{what} {why}"))),
     }
 }
 
-struct Borrows(Option<(Span, &'static str)>);
+struct Borrows(Option<(TokenStream, &'static str)>);
 
 impl Borrows {
-    fn found(&mut self, what: &impl Spanned, why: &'static str) {
-        self.0.get_or_insert_with(|| (what.span(), why));
+    fn found(&mut self, what: &impl ToTokens, why: &'static str) {
+        self.0.get_or_insert_with(|| (what.to_token_stream(), why));
     }
 }
 

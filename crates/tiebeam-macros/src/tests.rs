@@ -74,7 +74,7 @@ fn actor_needs_init() {
         2:19 init: `init` returns `Self` or `Result<Self, ExitReason>`
     "#]]);
     check("#[actor]\nimpl Counter { fn init(name: &str) -> Self { .. } }", expect![[r#"
-        2:30 &str: the argument of `init` borrows, but it outlives whoever sends it; take an owned type such as `String`, `Vec<_>` or `Arc<_>`
+        2:30 &: the argument of `init` borrows, but it outlives whoever sends it; take an owned type such as `String`, `Vec<_>` or `Arc<_>`
     "#]]);
 }
 
@@ -135,10 +135,10 @@ fn message_owns_what_it_carries() {
             #[cast] fn twice(&self, a: &mut Ctx<Self>, b: &mut Ctx<Self>) { .. }
         }",
         expect![[r#"
-            4:46 &str: argument `name` of call `borrowed` borrows, but it outlives whoever sends it; take an owned type such as `String`, `Vec<_>` or `Arc<_>`
-            5:53 '_: argument `names` of cast `within` borrows, but it outlives whoever sends it; take an owned type such as `String`, `Vec<_>` or `Arc<_>`
-            6:48 impl Iterator<Item = u64>: argument `numbers` of call `unnamed` is an `impl Trait`, but a message has one type that can be written down; take it, or a `Box<dyn _>`
-            7:41 &str: the answer of call `answer` borrows, but it outlives whoever sends it; take an owned type such as `String`, `Vec<_>` or `Arc<_>`
+            4:46 &: argument `name` of call `borrowed` borrows, but it outlives whoever sends it; take an owned type such as `String`, `Vec<_>` or `Arc<_>`
+            5:53 ': argument `names` of cast `within` borrows, but it outlives whoever sends it; take an owned type such as `String`, `Vec<_>` or `Arc<_>`
+            6:48 impl: argument `numbers` of call `unnamed` is an `impl Trait`, but a message has one type that can be written down; take it, or a `Box<dyn _>`
+            7:41 &: the answer of call `answer` borrows, but it outlives whoever sends it; take an owned type such as `String`, `Vec<_>` or `Arc<_>`
             8:31 <: call `generic` is generic, but each message has one type; make the actor generic instead
             9:31 &: cast `reason` borrows an `ExitReason`; a message owns it
             10:56 b: &mut Ctx<Self>: `twice` takes `ctx` twice
@@ -261,7 +261,7 @@ fn protocol_holds_calls_and_casts_only() {
             8:24 free: call `free` takes no `self`, but the state handles it; take `&mut self` or `&self`
             9:43 { 1 }: `does` has a body, but what it does is up to whoever serves it
             10:20 deferred: whether `late` is answered later is up to whoever serves it; write it there
-            11:46 &str: argument `name` of cast `borrowed` borrows, but it outlives whoever sends it; take an owned type such as `String`, `Vec<_>` or `Arc<_>`
+            11:46 &: argument `name` of cast `borrowed` borrows, but it outlives whoever sends it; take an owned type such as `String`, `Vec<_>` or `Arc<_>`
             12:13 #: a protocol is the same for all who share it; put `cfg` on the whole trait
             14:26 1: tag 1 is that of `one`; a tag names one message for ever
         "#]],
