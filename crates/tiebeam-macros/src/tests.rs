@@ -58,43 +58,76 @@ fn actor_without_mistakes_is_no_error() {
 
 #[test]
 fn actor_needs_init() {
-    check("#[actor]\nimpl Counter { #[call] fn get(&self) -> u64 { 1 } }", expect![[r#"
+    check(
+        "#[actor]\nimpl Counter { #[call] fn get(&self) -> u64 { 1 } }",
+        expect![[r#"
         2:6 Counter: actor `Counter` has no `init`, which makes its state; write `async fn init(args: .., ctx: &mut Ctx<Self>) -> Result<Self, ExitReason>`, or `fn init() -> Self`
-    "#]]);
-    check("#[actor]\nimpl Counter { fn init(&self) -> Self { .. } }", expect![[r#"
+    "#]],
+    );
+    check(
+        "#[actor]\nimpl Counter { fn init(&self) -> Self { .. } }",
+        expect![[r#"
         2:24 &: `init` makes the state, so there is no `self` yet; take what it needs as an argument
-    "#]]);
-    check("#[actor]\nimpl Counter { fn init(a: u64, b: u64) -> Self { .. } }", expect![[r#"
+    "#]],
+    );
+    check(
+        "#[actor]\nimpl Counter { fn init(a: u64, b: u64) -> Self { .. } }",
+        expect![[r#"
         2:35 u64: `init` takes one argument beside `ctx`; put several into a tuple or a struct
-    "#]]);
-    check("#[actor]\nimpl Counter { fn init(a: u64) -> Option<Self> { .. } }", expect![[r#"
+    "#]],
+    );
+    check(
+        "#[actor]\nimpl Counter { fn init(a: u64) -> Option<Self> { .. } }",
+        expect![[r#"
         2:32 -: `init` returns `Self` or `Result<Self, ExitReason>`
-    "#]]);
-    check("#[actor]\nimpl Counter { fn init(a: u64) { .. } }", expect![[r#"
+    "#]],
+    );
+    check(
+        "#[actor]\nimpl Counter { fn init(a: u64) { .. } }",
+        expect![[r#"
         2:19 init: `init` returns `Self` or `Result<Self, ExitReason>`
-    "#]]);
-    check("#[actor]\nimpl Counter { fn init(name: &str) -> Self { .. } }", expect![[r#"
+    "#]],
+    );
+    check(
+        "#[actor]\nimpl Counter { fn init(name: &str) -> Self { .. } }",
+        expect![[r#"
         2:30 &: the argument of `init` borrows, but it outlives whoever sends it; take an owned type such as `String`, `Vec<_>` or `Arc<_>`
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn actor_is_an_inherent_block_of_an_owned_type() {
-    check("#[actor]\nstruct Counter;", expect![[r#"
+    check(
+        "#[actor]\nstruct Counter;",
+        expect![[r#"
         2:1 struct: `#[actor]` stands on the `impl` block of the actor's state: expected `impl`
-    "#]]);
-    check("#[actor]\nimpl Ledger for Counter { fn init() -> Self { .. } }", expect![[r#"
+    "#]],
+    );
+    check(
+        "#[actor]\nimpl Ledger for Counter { fn init() -> Self { .. } }",
+        expect![[r#"
         2:6 Ledger: `#[actor]` stands on the actor's own `impl` block; to serve a protocol write `#[tiebeam::protocol]`
-    "#]]);
-    check("#[actor]\nimpl<'a> Counter<'a> { fn init() -> Self { .. } }", expect![[r#"
+    "#]],
+    );
+    check(
+        "#[actor]\nimpl<'a> Counter<'a> { fn init() -> Self { .. } }",
+        expect![[r#"
         2:6 ': an actor borrows nothing, since it lives until it is stopped; own the data, or share it by `Arc`
-    "#]]);
-    check("#[actor]\nimpl (u64, u64) { fn init() -> Self { .. } }", expect![[r#"
+    "#]],
+    );
+    check(
+        "#[actor]\nimpl (u64, u64) { fn init() -> Self { .. } }",
+        expect![[r#"
         2:6 (u64, u64): an actor is a struct or an enum, since its messages are named after it
-    "#]]);
-    check("#[actor(tag = 1)]\nimpl Counter { fn init() -> Self { .. } }", expect![[r#"
+    "#]],
+    );
+    check(
+        "#[actor(tag = 1)]\nimpl Counter { fn init() -> Self { .. } }",
+        expect![[r#"
         1:1 tag: `#[actor]` knows no option `tag`; it knows `vis = pub(crate)` and `protocols(A, B)`
-    "#]]);
+    "#]],
+    );
 }
 
 /// All mistakes of a block are told at once.
@@ -224,18 +257,30 @@ fn names_and_tags_are_given_once() {
 #[test]
 fn protocol_holds_calls_and_casts_only() {
     check("#[protocol]\ntrait Ledger { #[call(tag = 1)] fn balance(&self, account: u64) -> u64; }", expect![[""]]);
-    check("#[protocol(remote)]\ntrait Ledger {}", expect![[r#"
+    check(
+        "#[protocol(remote)]\ntrait Ledger {}",
+        expect![[r#"
         1:1 remote: `#[protocol]` takes no options
-    "#]]);
-    check("#[protocol]\nstruct Ledger;", expect![[r#"
+    "#]],
+    );
+    check(
+        "#[protocol]\nstruct Ledger;",
+        expect![[r#"
         2:1 struct: `#[protocol]` stands on a trait, or on the `impl` block of such a trait for an actor
-    "#]]);
-    check("#[protocol]\ntrait Ledger<T> {}", expect![[r#"
+    "#]],
+    );
+    check(
+        "#[protocol]\ntrait Ledger<T> {}",
+        expect![[r#"
         2:13 <: protocol `Ledger` is generic, but its messages have one type each; make one for each type
-    "#]]);
-    check("#[protocol]\ntrait Ledger: Clone {}", expect![[r#"
+    "#]],
+    );
+    check(
+        "#[protocol]\ntrait Ledger: Clone {}",
+        expect![[r#"
         2:15 Clone: protocol `Ledger` has supertraits, but an address implements its messages alone
-    "#]]);
+    "#]],
+    );
     check(
         "#[protocol]
         trait Ledger {
@@ -271,9 +316,12 @@ fn protocol_holds_calls_and_casts_only() {
 #[test]
 fn protocol_is_served_by_calls_and_casts_only() {
     check("#[protocol]\nimpl Ledger for Bank { #[cast] fn note(&mut self, text: String) { .. } }", expect![[""]]);
-    check("#[protocol]\nimpl Bank {}", expect![[r#"
+    check(
+        "#[protocol]\nimpl Bank {}",
+        expect![[r#"
         2:6 Bank: `#[protocol]` stands on `impl Protocol for Actor`; an actor's own block takes `#[tiebeam::actor]`
-    "#]]);
+    "#]],
+    );
     check(
         "#[protocol]
         impl Ledger for Bank {
