@@ -37,6 +37,7 @@ impl Counter {
         std::future::pending().await
     }
 
+    /// Told before an end that was asked for.
     fn terminate(&mut self, reason: &ExitReason) {
         println!("counter ends at {}: {reason}", self.n);
     }
@@ -58,14 +59,18 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
     let same = counter.clone();
     println!("by another address, 1 + 1 = {}", same.add(1).await?);
 
+    counter.stop(ExitReason::Normal).await?;
+    println!("a call to who is gone: {:?}", counter.add(1).await);
+
     // A call waits 5 s unless told otherwise.
+    let counter = system.spawn::<Counter>(0).await?;
     let late = counter.never().timeout(Duration::from_millis(20)).await;
     println!("a handler that never returns: {late:?}");
     assert_eq!(late, Err(CallError::Timeout));
 
     // The handler still waits, so only a signal ends the actor: it acts at once, also while a handler waits.
+    let ended = system.wait(counter.pid());
     system.exit(counter.pid(), ExitReason::Shutdown);
-    println!("counter ended: {}", system.wait(counter.pid()).await);
-    println!("a call to it: {:?}", counter.add(1).await);
+    println!("counter ended: {}", ended.await);
     Ok(())
 }

@@ -80,14 +80,17 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
     // Two workers that don't trap exits: the crash of one ends the other, with the same reason.
     let (one, two) = (system.spawn::<Worker>(()).await?, system.spawn::<Worker>(()).await?);
     one.link(two.pid()).await?;
+    // Who waits asks first: a process that is gone already has no reason any more.
+    let ended = system.wait(two.pid());
     one.crash().await;
-    println!("two ended with one: {}", system.wait(two.pid()).await);
+    println!("two ended with one: {}", ended.await);
 
     // A normal end pulls nobody along.
     let (one, two) = (system.spawn::<Worker>(()).await?, system.spawn::<Worker>(()).await?);
     one.link(two.pid()).await?;
+    let ended = system.wait(one.pid());
     one.finish().await;
-    println!("one ended: {}; two lives: {}", system.wait(one.pid()).await, system.is_alive(two.pid()));
+    println!("one ended: {}; two lives: {}", ended.await, system.is_alive(two.pid()));
 
     // Who traps exits is told of them, in the order in which they happened.
     let boss = system.spawn::<Boss>(()).await?;
@@ -99,7 +102,8 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
     assert_eq!(exits, [ExitReason::Panic("out of cheese".into()), ExitReason::Normal]);
 
     // A kill can't be trapped.
+    let ended = system.wait(boss.pid());
     system.exit(boss.pid(), ExitReason::Kill);
-    println!("boss ended: {}", system.wait(boss.pid()).await);
+    println!("boss ended: {}", ended.await);
     Ok(())
 }

@@ -68,9 +68,11 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
     }
 
     // Beyond its intensity a supervisor stops its children and ends, so that its own supervisor decides.
-    let _ = divide(&left, 1, 0).await;
-    let _ = divide(&left, 1, 0).await;
-    println!("supervisor ended: {}", system.wait(supervisor.pid()).await);
+    let ended = system.wait(supervisor.pid());
+    for _ in 0..2 {
+        println!("1 / 0: {:?}", divide(&left, 1, 0).await);
+    }
+    println!("supervisor ended: {}", ended.await);
     println!("processes left: {}", system.process_count());
     Ok(())
 }

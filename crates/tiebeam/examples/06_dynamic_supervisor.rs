@@ -56,8 +56,9 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
     println!("refused: {}", refused.err().ok_or("it started")?);
 
     // Children are alone: the crash of one touches no other, and the next life has another pid.
+    let ended = system.wait(joe.pid());
     joe.crash().await;
-    system.wait(joe.pid()).await;
+    println!("joe: {}", ended.await);
     println!("{}", mike.click().await?);
     while sessions.count_children().await?.active < 2 {
         tokio::task::yield_now().await;

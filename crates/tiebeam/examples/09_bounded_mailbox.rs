@@ -72,7 +72,8 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
     let (_paper, wait) = oneshot::channel();
     printer.wait_for_paper(wait).await;
     printer.print("never".into()).await;
+    let ended = system.wait(printer.pid());
     system.exit(printer.pid(), ExitReason::Shutdown);
-    println!("printer ended: {}", system.wait(printer.pid()).await);
+    println!("printer ended: {}", ended.await);
     Ok(())
 }
