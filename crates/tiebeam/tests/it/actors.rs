@@ -1,6 +1,7 @@
 use std::future::IntoFuture;
 use std::time::Duration;
 
+use futures::StreamExt;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use tiebeam::{Actor, Addr, CallError, Ctx, ExitReason, Info, Pid, ReplyTo, System};
 
@@ -19,6 +20,8 @@ impl Clerk {
             return Err(ExitReason::Other("nobody listens".into()));
         }
         ctx.trap_exit();
+        // Nobody has the address yet, so this is the first message.
+        ctx.addr().try_start().expect("the mailbox is empty");
         Ok(Self { heard, waiting: Vec::new() })
     }
 
@@ -40,6 +43,11 @@ impl Clerk {
         if count >= at_least {
             self.waiting.drain(..).for_each(|waiting| waiting.send(count));
         }
+    }
+
+    #[cast]
+    fn start(&self) {
+        self.tell("start".into());
     }
 
     #[cast]
@@ -75,8 +83,10 @@ impl Clerk {
 }
 
 async fn clerk(system: &System) -> (Addr<Clerk>, UnboundedReceiver<String>) {
-    let (tx, rx) = unbounded();
-    (system.spawn::<Clerk>(tx).await.unwrap(), rx)
+    let (tx, mut rx) = unbounded();
+    let clerk = system.spawn::<Clerk>(tx).await.unwrap();
+    assert_eq!(rx.next().await, Some("start".into()));
+    (clerk, rx)
 }
 
 /// Lets everything settle and returns what was heard.
@@ -122,6 +132,7 @@ async fn casts_arrive_in_order() {
 async fn tried_cast_is_refused_by_a_full_mailbox() {
     let (tx, mut rx) = unbounded();
     let clerk = system(1).starter().mailbox_messages_max(1).spawn::<Clerk>(tx).await.unwrap();
+    assert_eq!(heard(&mut rx).await, ["start"]);
     clerk.try_note("fits".into()).unwrap();
     assert_eq!(clerk.try_note("refused".into()), Err(CallError::Overloaded));
     assert_eq!(heard(&mut rx).await, ["fits"]);

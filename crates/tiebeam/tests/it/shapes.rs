@@ -1,6 +1,12 @@
 //! The shapes that actors and arguments come in.
 #![deny(warnings, clippy::pedantic, clippy::nursery)]
-#![allow(clippy::unused_self, clippy::missing_const_for_fn, reason = "the user's own methods, not what is made")]
+#![allow(
+    clippy::missing_const_for_fn,
+    clippy::needless_pass_by_ref_mut,
+    clippy::unused_async,
+    clippy::unused_self,
+    reason = "these are for the user's own methods; what is made must be free of all others"
+)]
 
 use std::fmt::Debug;
 
