@@ -2,13 +2,13 @@
 
 mod hooks;
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
 use syn::parse::Parser;
 use syn::{Error, GenericParam, Ident, ImplItem, ItemImpl, Path, Result, Type, Visibility};
 
 use crate::client::{self, combined};
-use crate::message::{Owner, allowed, handler};
+use crate::message::{Owner, handler};
 use crate::method::{Answer, Kind, Mark, Method, take_mark};
 use hooks::Hooks;
 
@@ -93,25 +93,29 @@ impl Actor {
             errors.extend(read.err());
         }
         errors.extend(check_block(block).err());
-        let name = name_of(&owner);
         // With errors so far, an `init` may be missing only because it could not be read.
         if errors.is_empty() {
             errors.extend(hooks.check(&owner).err());
         }
         errors.extend(client::check_tags(&methods).err());
-        let read = Options::read(options);
-        match (name, read) {
-            (Ok(name), Ok(options)) => {
-                let actor = Self { name, methods, hooks, options };
-                errors.extend(client::check_names(&actor.owner(block), &actor.methods).err());
-                combined(errors).map(|()| actor)
-            }
-            (name, options) => {
-                errors.extend(name.err().into_iter().chain(options.err()));
-                combined(errors)?;
-                Err(Error::new(Span::call_site(), "the actor can't be read"))
-            }
+        let options = Options::read(options).map_err(|error| errors.push(error));
+        let name = name_of(&owner).map_err(|error| errors.push(error));
+        if let (Ok(name), Ok(options)) = (name, options) {
+            let actor = Self { name, methods, hooks, options };
+            errors.extend(actor.check_names(&actor.owner(block)).err());
+            return combined(errors).map(|()| actor);
         }
+        Err(combined(errors).expect_err("without name or options there is an error"))
+    }
+
+    fn check_names(&self, owner: &Owner<'_>) -> Result<()> {
+        let client = client::client_name(owner);
+        let mut errors = Vec::from_iter(client::check_names(owner, &self.methods).err());
+        for method in self.methods.iter().filter(|method| owner.message_name(method) == client) {
+            let message = format!("message `{client}` has the name of the client trait; choose another name");
+            errors.push(Error::new_spanned(&method.name, message));
+        }
+        combined(errors)
     }
 
     fn owner<'a>(&'a self, block: &'a ItemImpl) -> Owner<'a> {
@@ -121,7 +125,7 @@ impl Actor {
     fn expand(&self, block: &ItemImpl) -> TokenStream {
         let owner = self.owner(block);
         let (parameters, _, clause) = block.generics.split_for_impl();
-        let (actor, allowed) = (&block.self_ty, allowed());
+        let actor = &block.self_ty;
         let structs = self.methods.iter().map(|method| owner.message_struct(method));
         let handlers = self.methods.iter().map(|method| {
             let message = owner.message_type(method);
@@ -133,7 +137,6 @@ impl Actor {
             #(#structs)*
 
             #[automatically_derived]
-            #allowed
             impl #parameters ::tiebeam::Actor for #actor #clause {
                 #hooks
                 #table

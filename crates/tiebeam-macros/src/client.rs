@@ -21,10 +21,6 @@ pub(crate) fn check_names(owner: &Owner<'_>, methods: &[Method]) -> Result<()> {
             errors.push(Error::new_spanned(name, message));
         }
         let message_name = owner.message_name(method);
-        if message_name == client_name(owner) {
-            let message = format!("message `{message_name}` has the name of the client trait; choose another name");
-            errors.push(Error::new_spanned(name, message));
-        }
         for other in &methods[..at] {
             if owner.message_name(other) == message_name {
                 let message = format!("`{}` and `{text}` are both message `{message_name}`", other.name);
@@ -87,7 +83,6 @@ pub(crate) fn client(owner: &Owner<'_>, methods: &[Method]) -> TokenStream {
         let methods = methods.iter().map(|method| definition(owner, method));
         quote! {
             #[automatically_derived]
-            #allowed
             impl #parameters #trait_name #arguments for ::tiebeam::#address<#actor> #clause {
                 #(#methods)*
             }

@@ -18,12 +18,11 @@ pub(crate) struct Owner<'a> {
     pub(crate) vis: &'a Visibility,
 }
 
-/// Lints that would blame users for what they didn't write.
+/// Lifts the lints that would blame users for what they didn't write. Only those: who forbids a lint can't have it lifted.
 pub(crate) fn allowed() -> TokenStream {
     quote! {
         #[allow(
-            dead_code, missing_docs, missing_debug_implementations, private_bounds, private_interfaces, unnameable_types,
-            unreachable_pub, unused_variables, clippy::pedantic, clippy::nursery, clippy::module_name_repetitions,
+            dead_code, missing_debug_implementations, private_bounds, private_interfaces, unnameable_types, unreachable_pub,
             reason = "made by a macro, for whoever may need it"
         )]
     }
@@ -119,7 +118,7 @@ pub(crate) fn handler(
         Parameter::ReplyTo(_) | Parameter::Reason => quote_spanned!(span=> reply_to),
     });
     let call = quote_spanned!(span=> Self::#name(self, #(#arguments),*) #wait);
-    let (allowed, (parameters, _, clause)) = (allowed(), generics.split_for_impl());
+    let (parameters, _, clause) = generics.split_for_impl();
     let answered = match method.answer() {
         Answer::OnReturn => quote_spanned!(span=> reply_to.send(#call)),
         Answer::Later => call.clone(),
@@ -130,6 +129,7 @@ pub(crate) fn handler(
                 type Reply = #reply;
 
                 async fn handle(&mut self, message: #message, ctx: &mut ::tiebeam::Ctx<Self>) -> #reply {
+                    let _ = (&message, &ctx);
                     #call
                 }
             }
@@ -144,10 +144,11 @@ pub(crate) fn handler(
                     reply_to: ::tiebeam::ReplyTo<#reply>,
                     ctx: &mut ::tiebeam::Ctx<Self>,
                 ) {
+                    let _ = (&message, &ctx);
                     #answered;
                 }
             }
         },
     };
-    quote!(#(#cfgs)* #[automatically_derived] #allowed #body)
+    quote!(#(#cfgs)* #[automatically_derived] #body)
 }

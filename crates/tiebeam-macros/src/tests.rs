@@ -248,8 +248,8 @@ fn names_and_tags_are_given_once() {
             5:26 7: tag 7 is that of `get`; a tag names one message for ever
             6:24 try_set: `try_set` is how cast `set` is sent without waiting; choose another name
             8:24 add2: `add_2` and `add2` are both message `CounterAdd2`
-            9:24 client: message `CounterClient` has the name of the client trait; choose another name
             10:24 stop: `stop` is a method of every address, which would hide this one; choose another name
+            9:24 client: message `CounterClient` has the name of the client trait; choose another name
         "#]],
     );
 }

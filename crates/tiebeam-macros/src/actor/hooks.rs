@@ -172,6 +172,7 @@ impl Hooks {
                     args: #args,
                     ctx: &mut ::tiebeam::Ctx<Self>,
                 ) -> ::core::result::Result<Self, ::tiebeam::ExitReason> {
+                    let _ = (&args, &ctx);
                     #made
                 }
             }
@@ -181,6 +182,7 @@ impl Hooks {
             let call = hook.call(Some(quote_spanned!(span=> self)), &Ident::new("info", span));
             quote_spanned! {span=>
                 async fn info(&mut self, info: ::tiebeam::Info, ctx: &mut ::tiebeam::Ctx<Self>) {
+                    let _ = &ctx;
                     #call;
                 }
             }
@@ -190,6 +192,7 @@ impl Hooks {
             let call = hook.call(Some(quote_spanned!(span=> self)), &Ident::new("reason", span));
             quote_spanned! {span=>
                 async fn terminate(&mut self, reason: &::tiebeam::ExitReason, ctx: &mut ::tiebeam::Ctx<Self>) {
+                    let _ = (reason, &ctx);
                     #call;
                 }
             }

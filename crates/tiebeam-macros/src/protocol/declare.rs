@@ -153,7 +153,7 @@ fn bounds(owner: &Owner<'_>, methods: &[Method]) -> TokenStream {
 
 /// Implements the trait for `Addr<A>` or `Named<A>`.
 fn on_address(owner: &Owner<'_>, methods: &[Method], address: &str) -> TokenStream {
-    let (name, ty, bounds, allowed) = (owner.name, owner.ty, bounds(owner, methods), allowed());
+    let (name, ty, bounds) = (owner.name, owner.ty, bounds(owner, methods));
     let address = format_ident!("{address}");
     let methods = methods.iter().map(|method| {
         let (span, name, (names, types)) = (at(method.name.span()), &method.name, method.fields());
@@ -180,13 +180,11 @@ fn on_address(owner: &Owner<'_>, methods: &[Method], address: &str) -> TokenStre
     });
     quote! {
         #[automatically_derived]
-        #allowed
         impl<A> #name for ::tiebeam::#address<A> where #bounds {
             #(#methods)*
         }
 
         #[automatically_derived]
-        #allowed
         impl<A> ::tiebeam::__private::Serves<#ty> for ::tiebeam::#address<A> where #bounds {
             fn serve(self) -> ::std::sync::Arc<#ty> {
                 ::std::sync::Arc::new(self)
@@ -197,11 +195,10 @@ fn on_address(owner: &Owner<'_>, methods: &[Method], address: &str) -> TokenStre
 
 /// Lets an actor that serves the protocol add its tagged messages to its table.
 fn entries(owner: &Owner<'_>, methods: &[Method]) -> TokenStream {
-    let (ty, bounds, allowed) = (owner.ty, bounds(owner, methods), allowed());
+    let (ty, bounds) = (owner.ty, bounds(owner, methods));
     let entries = methods.iter().map(|method| entry(method, &owner.message_type(method)));
     quote! {
         #[automatically_derived]
-        #allowed
         impl<A> ::tiebeam::__private::Entries<A> for #ty where #bounds {
             fn add_to(table: ::tiebeam::Table<A>) -> ::tiebeam::Table<A> {
                 #(#entries)*
