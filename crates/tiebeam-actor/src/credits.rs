@@ -1,19 +1,24 @@
 //! How many messages wait for a process, and whether one more may.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::sync::Notify;
 
 /// Set once no message is taken any more.
 const CLOSED: u32 = 1 << 31;
 
+/// How many credits a process may gather before it gives them back, at most.
+const GATHERED_MAX: u32 = 64;
+
 /// The credits of one mailbox. Signals and replies need none.
 pub(crate) struct Credits {
     /// Messages that wait, and [`CLOSED`].
     waiting: AtomicU32,
     limit: u32,
-    /// Senders that wait for room; made by the first that does.
+    /// Senders that wait for room.
+    senders: AtomicU32,
+    /// Where they wait; made by the first that does.
     room: OnceLock<Box<Notify>>,
 }
 
@@ -28,10 +33,11 @@ impl Credits {
     /// Lets `limit` messages wait.
     pub(crate) const fn new(limit: u32) -> Self {
         let limit = if limit < CLOSED { limit } else { CLOSED - 1 };
-        Self { waiting: AtomicU32::new(0), limit, room: OnceLock::new() }
+        Self { waiting: AtomicU32::new(0), limit, senders: AtomicU32::new(0), room: OnceLock::new() }
     }
 
     /// Takes a credit for one message.
+    #[inline]
     pub(crate) fn try_take(&self) -> Result<(), NoCredit> {
         self.take_below(self.limit)
     }
@@ -43,37 +49,57 @@ impl Credits {
 
     /// Takes a credit, and waits for one. Cancel safe.
     pub(crate) async fn take(&self) -> Result<(), NoCredit> {
+        struct Waits<'a>(&'a AtomicU32);
+        impl Drop for Waits<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
         loop {
             match self.try_take() {
                 Err(NoCredit::Full) => {}
                 taken => return taken,
             }
-            let mut room = std::pin::pin!(self.room.get_or_init(Box::default).notified());
-            room.as_mut().enable();
-            // Whoever gives a credit back looks for waiters after it, and this looks for credits after it waits: one of
-            // the two sees the other.
-            fence(Ordering::SeqCst);
+            let room = self.room.get_or_init(Box::default);
+            let mut notified = std::pin::pin!(room.notified());
+            notified.as_mut().enable();
+            // Whoever gives credits back looks for senders after it, and this looks for credits after it waits, both in
+            // the one order of all that is sequentially consistent: one of the two sees the other.
+            self.senders.fetch_add(1, Ordering::SeqCst);
+            let _waits = Waits(&self.senders);
             match self.try_take() {
-                Err(NoCredit::Full) => room.await,
+                Err(NoCredit::Full) => notified.await,
                 taken => return taken,
             }
         }
     }
 
-    /// Gives the credit of a taken message back.
-    pub(crate) fn give_back(&self) {
-        self.waiting.fetch_sub(1, Ordering::AcqRel);
-        fence(Ordering::SeqCst);
-        if let Some(room) = self.room.get() {
-            room.notify_one();
+    /// How many credits to gather before they are given back: a word that senders write to is not touched for each
+    /// message, and yet they see room long before the queue is empty.
+    #[inline]
+    pub(crate) fn gather(&self) -> u32 {
+        (self.limit / 8).clamp(1, GATHERED_MAX)
+    }
+
+    /// Gives the credits of taken messages back.
+    pub(crate) fn give_back(&self, count: u32) {
+        self.waiting.fetch_sub(count, Ordering::SeqCst);
+        let senders = self.senders.load(Ordering::SeqCst);
+        if senders > 0
+            && let Some(room) = self.room.get()
+        {
+            for _ in 0..senders.min(count) {
+                room.notify_one();
+            }
         }
     }
 
     /// Grants nothing any more; who waits is told.
     pub(crate) fn close(&self) {
-        self.waiting.fetch_or(CLOSED, Ordering::AcqRel);
-        fence(Ordering::SeqCst);
-        if let Some(room) = self.room.get() {
+        self.waiting.fetch_or(CLOSED, Ordering::SeqCst);
+        if self.senders.load(Ordering::SeqCst) > 0
+            && let Some(room) = self.room.get()
+        {
             room.notify_waiters();
         }
     }
@@ -83,9 +109,10 @@ impl Credits {
         self.waiting.load(Ordering::Relaxed) & !CLOSED
     }
 
+    #[inline]
     fn take_below(&self, limit: u32) -> Result<(), NoCredit> {
         let take = |waiting: u32| (waiting < limit).then(|| waiting + 1);
-        match self.waiting.fetch_update(Ordering::AcqRel, Ordering::Relaxed, take) {
+        match self.waiting.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take) {
             Ok(_) => Ok(()),
             Err(waiting) if waiting & CLOSED != 0 => Err(NoCredit::Closed),
             Err(_) => Err(NoCredit::Full),
