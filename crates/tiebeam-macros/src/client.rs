@@ -104,10 +104,10 @@ fn head(owner: &Owner<'_>, method: &Method) -> TokenStream {
     let ((names, types), message, mode) = (method.fields(), owner.message_type(method), mode(method.answer()));
     match method.kind {
         Kind::Call { .. } => quote_spanned! {span=>
-            fn #name(&self, #(#names: #types),*) -> ::tiebeam::Call<#actor, #message, #mode>
+            fn #name(&self, #(#names: #types),*) -> ::tiebeam::Call<'_, #actor, #message, #mode>
         },
         Kind::Cast => quote_spanned! {span=>
-            fn #name(&self, #(#names: #types),*) -> impl ::core::future::Future<Output = ()> + ::core::marker::Send
+            fn #name(&self, #(#names: #types),*) -> ::tiebeam::Cast<'_, #actor, #message, #mode>
         },
     }
 }
@@ -146,6 +146,7 @@ fn declaration(owner: &Owner<'_>, method: &Method) -> TokenStream {
                 #(#cfgs)*
                 #[doc = #summary]
                 #(#docs)*
+                #[must_use = "a cast does nothing until it is awaited"]
                 #head;
 
                 #(#cfgs)*
@@ -166,7 +167,7 @@ fn definition(owner: &Owner<'_>, method: &Method) -> TokenStream {
             let (try_head, message_type) = (try_head(method), owner.message_type(method));
             quote_spanned! {span=>
                 #(#cfgs)*
-                #head { self.cast::<#message_type, ::tiebeam::Immediate>(#message) }
+                #head { self.cast(#message) }
 
                 #(#cfgs)*
                 #try_head { self.try_cast::<#message_type, ::tiebeam::Immediate>(#message) }

@@ -134,7 +134,7 @@ pub use tiebeam_actor::*;
 ///   is what the client does;
 /// - `impl Actor for Desk`, and [`Handler`] or [`Deferred`] for each message;
 /// - the trait `DeskClient`, implemented for [`Addr<Desk>`](Addr) and [`Named<Desk>`](Named); import it where the actor is
-///   called from another module. It returns the runtime's own [`Call`]: nothing is boxed.
+///   called from another module. It returns the runtime's own [`Call`] and [`Cast`]: nothing is boxed.
 ///
 /// Structs and trait are `pub` and so as visible as their module; `#[actor(vis = pub(crate))]` makes them less, which an
 /// actor that is `pub` and takes private types needs. There is one such block for each actor; further messages are

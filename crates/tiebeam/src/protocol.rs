@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tiebeam_actor::{Actor, Addr, CALL_TIMEOUT, Call, CallError, Dispatch, Named, Pid, Table};
+use tiebeam_actor::{Actor, Addr, CALL_TIMEOUT, CallError, Named, Pid, Table};
 
 /// A cast under way to whoever serves a protocol; ready when there was room in the mailbox.
 pub type BoxCast<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
@@ -81,7 +81,7 @@ where
 
 /// A call to whoever serves a protocol, made when it is awaited.
 ///
-/// As [`Call`], with the type of the actor forgotten, which costs a box.
+/// As a [`Call`](crate::Call), with the type of the actor forgotten, which costs a box, and without borrowing the address.
 pub struct BoxCall<R> {
     start: Start<R>,
     timeout: Duration,
@@ -105,17 +105,6 @@ impl<R: Send + 'static> BoxCall<R> {
     #[must_use = "a call does nothing until it is awaited"]
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
-    }
-}
-
-impl<A, M, Mode> From<Call<A, M, Mode>> for BoxCall<A::Answer>
-where
-    A: Dispatch<M, Mode>,
-    M: Send + 'static,
-    Mode: 'static,
-{
-    fn from(call: Call<A, M, Mode>) -> Self {
-        Self::new(move |timeout| call.timeout(timeout).into_future())
     }
 }
 

@@ -161,7 +161,10 @@ fn on_address(owner: &Owner<'_>, methods: &[Method], address: &str) -> TokenStre
         match &method.kind {
             Kind::Call { reply, .. } => quote_spanned! {span=>
                 fn #name(&self, #(#names: #types),*) -> ::tiebeam::BoxCall<#reply> {
-                    ::tiebeam::BoxCall::from(self.call::<#message_type, ::tiebeam::Later>(#message))
+                    let (to, message) = (self.clone(), #message);
+                    ::tiebeam::BoxCall::new(move |timeout| async move {
+                        to.call::<#message_type, ::tiebeam::Later>(message).timeout(timeout).await
+                    })
                 }
             },
             Kind::Cast => {
