@@ -49,6 +49,8 @@ impl ExitReason {
     }
 }
 
+impl std::error::Error for ExitReason {}
+
 impl fmt::Display for ExitReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
