@@ -27,8 +27,6 @@ pub enum ExitReason {
     Ignore,
 }
 
-impl std::error::Error for ExitReason {}
-
 impl ExitReason {
     /// Text of a panic beyond this many bytes is cut: the reason is copied to every linked actor.
     pub(crate) const TEXT_BYTES_MAX: usize = 4096;
