@@ -83,8 +83,10 @@ pub(crate) fn quietly(clean_up: impl FnOnce()) {
 #[cold]
 fn forget(panic: Box<dyn std::any::Any + Send>) {
     tracing::error!(panic = tiebeam_world::panic_message(&*panic), "panic while cleaning up");
-    // A payload whose own drop panics would end the task before others have heard of the exit.
-    std::mem::forget(panic);
+    // A payload whose own drop panics would end the turn before others have heard of the exit. Text has no such drop.
+    if !panic.is::<&str>() && !panic.is::<String>() {
+        std::mem::forget(panic);
+    }
 }
 
 impl<A: Actor> Course<A> {

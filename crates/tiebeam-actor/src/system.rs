@@ -228,7 +228,8 @@ impl System {
             };
             self.inner.scheduler.start(watch, move || {
                 let Some(inner) = inner.upgrade() else { return };
-                inner.processes.all().into_iter().for_each(Process::abandon);
+                // Each holds the system, and the system them.
+                inner.processes.take_all().into_iter().for_each(Process::abandon);
             });
         };
         if !self.inner.scheduler.is_started() {

@@ -77,6 +77,16 @@ impl Processes {
         all.into_iter().map(|(_, process)| process).collect()
     }
 
+    /// Empties the table, and returns what was in it.
+    pub(super) fn take_all(&self) -> Vec<Arc<dyn Process>> {
+        let mut all = Vec::new();
+        for part in &self.parts {
+            all.extend(part.write().unwrap_or_else(PoisonError::into_inner).drain().map(|(_, process)| process));
+        }
+        self.count.fetch_sub(all.len() as u32, Ordering::Relaxed);
+        all
+    }
+
     pub(super) fn count(&self) -> u32 {
         self.count.load(Ordering::Relaxed)
     }
