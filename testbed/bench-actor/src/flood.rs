@@ -40,7 +40,10 @@ async fn once(overflow: Overflow) -> anyhow::Result<()> {
     let info = settled(&system, slow.pid()).await;
     let Some(info) = info else {
         ensure!(overflow == Overflow::Stop, "the actor ended");
-        println!("{:<11} killed after {sent} were sent; {refused} found nobody or no room; memory +{grown} KiB", "Stop");
+        println!(
+            "{:<11} killed after {sent} were sent; {refused} found nobody or no room; memory +{grown} KiB",
+            "Stop"
+        );
         return Ok(());
     };
     let accounted = info.handled + info.refused + info.dropped;

@@ -57,7 +57,8 @@ fn main() -> anyhow::Result<()> {
         std::process::exit(0);
     }
     if options.crowd || options.flood {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(peer::WORKERS).enable_time().build()?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(peer::WORKERS).enable_time().build()?;
         return runtime.block_on(async {
             if options.crowd {
                 tokio::spawn(crowd::show()).await??;
