@@ -55,11 +55,15 @@ impl Processes {
     }
 
     pub(super) fn remove(&self, serial: u64) {
-        // Dropped without the lock.
-        let removed = self.part(serial).write().unwrap_or_else(PoisonError::into_inner).remove(&serial);
+        let mut part = self.part(serial).write().unwrap_or_else(PoisonError::into_inner);
+        let removed = part.remove(&serial);
         if removed.is_some() {
+            // Under the lock: whoever finds the process gone finds it counted off.
             self.count.fetch_sub(1, Ordering::Relaxed);
         }
+        drop(part);
+        // Without the lock: it may be the last owner.
+        drop(removed);
     }
 
     pub(super) fn get(&self, serial: u64) -> Option<Arc<dyn Process>> {
