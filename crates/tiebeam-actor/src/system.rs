@@ -230,6 +230,8 @@ impl System {
                 let Some(inner) = inner.upgrade() else { return };
                 // Each holds the system, and the system them.
                 inner.processes.take_all().into_iter().for_each(Process::abandon);
+                // So may what carries signals.
+                drop(inner.router.write().unwrap_or_else(PoisonError::into_inner).take());
             });
         };
         if !self.inner.scheduler.is_started() {

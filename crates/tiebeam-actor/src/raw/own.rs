@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Waker};
 use super::current;
 use super::item::Message;
 use super::running::{Polled, Running};
-use crate::cell::Cell;
+use crate::cell::{Cell, Process};
 use crate::process::{Course, quietly};
 use crate::{Actor, Ctx, ExitReason};
 
@@ -120,6 +120,9 @@ impl<A: Actor> Own<A> {
             // SAFETY: it has no turn, and from here on never has one.
             let inside = unsafe { (*cell.own.0.get()).take() };
             current::enter(&**cell, &mut current::AlarmSeat::default(), || quietly(|| drop(inside)));
+            // What waits in it may hold other processes, and those this one.
+            quietly(|| drop(cell.mailbox.close()));
+            quietly(|| drop(cell.lock_ties().take()));
         }
     }
 }
