@@ -46,8 +46,8 @@ pub use remote::{Dest, ExitKind, RemoteSignal, Router};
 pub use reply::ReplyTo;
 pub use starter::Starter;
 pub use supervisor::{
-    ChildCounts, ChildError, ChildInfo, ChildSpec, ChildState, DynamicSpec, DynamicSupervisor, Intensity, Restart,
-    Shutdown, Strategy, Supervisor, SupervisorSpec,
+    AutoShutdown, ChildCounts, ChildError, ChildInfo, ChildSpec, ChildState, DynamicSpec, DynamicSupervisor, Intensity,
+    PartitionSupervisor, Restart, Shutdown, Strategy, Supervisor, SupervisorSpec,
 };
 pub use system::{Config, ProcessInfo, System};
 pub use table::Table;

@@ -8,6 +8,7 @@ mod mailbox;
 mod monitors;
 mod names;
 mod others_mistakes;
+mod partitions;
 mod probe;
 mod remote;
 mod storm;

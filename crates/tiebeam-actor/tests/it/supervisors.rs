@@ -3,8 +3,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tiebeam_actor::{
-    Actor, Addr, ChildCounts, ChildError, ChildSpec, ChildState, Ctx, DynamicSpec, DynamicSupervisor, ExitReason,
-    Intensity, Pid, Restart, Shutdown, Supervisor, SupervisorSpec, System,
+    Actor, Addr, AutoShutdown, ChildCounts, ChildError, ChildSpec, ChildState, Ctx, DynamicSpec, DynamicSupervisor,
+    ExitReason, Intensity, Pid, Restart, Shutdown, Supervisor, SupervisorSpec, System,
 };
 use tiebeam_world::now;
 
@@ -300,6 +300,62 @@ async fn two_children_may_not_share_an_id() {
     let (system, diary) = (system(1), Diary::default());
     let spec = SupervisorSpec::one_for_one().child(diary.child("a")).child(diary.child("a"));
     assert!(system.spawn::<Supervisor>(spec).await.is_err());
+    assert_eq!(diary.read().await, [] as [&str; 0]);
+}
+
+/// Ends `id` in the orderly way; says whether the supervisor is alive then.
+async fn outlives(system: &System, supervisor: &Addr<Supervisor>, id: &str) -> bool {
+    let worker = system.addr::<Worker>(pid_of(supervisor, id).await);
+    worker.stop(ExitReason::Normal).await.unwrap();
+    settle().await;
+    system.is_alive(supervisor.pid())
+}
+
+/// Fails if a child that is not significant counts, if the first of several ends a supervisor that waits for all, or if
+/// the others are not stopped.
+#[tokio::test(start_paused = true)]
+async fn significant_children_end_their_supervisor() {
+    let cases = [(AutoShutdown::AnySignificant, vec!["a"]), (AutoShutdown::AllSignificant, vec!["a", "b"])];
+    for (auto_shutdown, ends) in cases {
+        let (system, diary) = (system(1), Diary::default());
+        let significant = |name| diary.child(name).transient().significant();
+        let spec = SupervisorSpec::one_for_one().auto_shutdown(auto_shutdown).child(significant("a"));
+        let spec = spec.child(significant("b")).child(diary.child("c")).child(diary.child("d").transient());
+        let supervisor = start(&system, spec).await;
+        let ended = system.wait(supervisor.pid());
+        assert!(outlives(&system, &supervisor, "d").await, "{auto_shutdown:?}");
+        let (last, first) = ends.split_last().unwrap();
+        for id in first {
+            assert!(outlives(&system, &supervisor, id).await, "{auto_shutdown:?} {id}");
+        }
+        assert!(!outlives(&system, &supervisor, last).await, "{auto_shutdown:?} {last}");
+        assert_eq!(ended.await, ExitReason::Shutdown);
+        assert_eq!(system.process_count(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn child_that_is_stopped_by_hand_ends_nobody() {
+    let (system, diary) = (system(1), Diary::default());
+    let child = diary.child("a").temporary().significant();
+    let spec = SupervisorSpec::one_for_one().auto_shutdown(AutoShutdown::AnySignificant).child(child);
+    let supervisor = start(&system, spec).await;
+    supervisor.stop_child("a").await.unwrap();
+    settle().await;
+    assert!(system.is_alive(supervisor.pid()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn child_that_cannot_be_significant_is_refused() {
+    let (system, diary) = (system(1), Diary::default());
+    let permanent = diary.child("a").significant();
+    let any = SupervisorSpec::one_for_one().auto_shutdown(AutoShutdown::AnySignificant);
+    let refused = system.spawn::<Supervisor>(any.clone().child(permanent.clone())).await;
+    assert!(matches!(refused, Err(ExitReason::Other(text)) if text.contains("\"a\"")));
+    let without = SupervisorSpec::one_for_one().child(permanent.clone().temporary());
+    assert!(system.spawn::<Supervisor>(without).await.is_err());
+    let supervisor = start(&system, any).await;
+    assert_eq!(supervisor.start_child(permanent).await, Err(ChildError::Significant { id: "a".into() }));
     assert_eq!(diary.read().await, [] as [&str; 0]);
 }
 

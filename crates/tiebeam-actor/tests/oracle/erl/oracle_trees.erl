@@ -15,8 +15,9 @@ run(Steps) ->
     clean_up(S),
     lists:reverse(Trace).
 
-step(["supervisor", Id, Strategy, Intensity, Restart, Parent], {S, Trace}) ->
-    Flags = #{strategy => list_to_atom(Strategy), intensity => list_to_integer(Intensity), period => ?HOUR},
+step(["supervisor", Id, Strategy, Intensity, Auto, Restart, Parent], {S, Trace}) ->
+    Flags = #{strategy => list_to_atom(Strategy), intensity => list_to_integer(Intensity), period => ?HOUR,
+              auto_shutdown => auto(Auto)},
     Trees = maps:get(trees, S),
     {add(Parent, {supervisor, Id, Restart}, S#{trees := Trees#{Id => {Flags, []}}}), Trace};
 step(["worker", Id, Restart, Trap, Shutdown, Parent], {S, Trace}) ->
@@ -224,11 +225,18 @@ spec({member, Restart, Shutdown}, _, Recorder) ->
     #{id => member, start => {?MODULE, start_member, [Shutdown, Recorder]}, restart => list_to_atom(Restart),
       shutdown => limit(Shutdown)};
 spec({supervisor, Id, Restart}, Trees, Recorder) ->
-    #{id => Id, start => {?MODULE, start_supervisor, [Id, Trees, Recorder]}, restart => list_to_atom(Restart),
-      shutdown => infinity, type => supervisor};
+    maps:merge(restart(Restart), #{id => Id, start => {?MODULE, start_supervisor, [Id, Trees, Recorder]},
+                                   shutdown => infinity, type => supervisor});
 spec({worker, Id, Restart, Trap, Shutdown}, _, Recorder) ->
-    #{id => Id, start => {gen_server, start_link, [?MODULE, {worker, Id, Trap, Shutdown, Recorder}, []]},
-      restart => list_to_atom(Restart), shutdown => limit(Shutdown)}.
+    maps:merge(restart(Restart), #{id => Id, shutdown => limit(Shutdown),
+      start => {gen_server, start_link, [?MODULE, {worker, Id, Trap, Shutdown, Recorder}, []]}}).
+
+restart(Word) ->
+    #{restart => list_to_atom(string:trim(Word, trailing, "!")), significant => lists:suffix("!", Word)}.
+
+auto("never") -> never;
+auto("any") -> any_significant;
+auto("all") -> all_significant.
 
 limit("brutal") -> brutal_kill;
 limit("wait") -> infinity;
