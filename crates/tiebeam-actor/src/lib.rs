@@ -19,12 +19,14 @@ compile_error!("tiebeam needs panic = \"unwind\": a panic ends one actor, not th
 
 mod actor;
 mod addr;
+mod agent;
 mod cell;
 mod credits;
 mod ctx;
 mod current;
 mod error;
 mod mailbox;
+mod multi_call;
 mod pid;
 mod process;
 mod reason;
@@ -38,8 +40,10 @@ mod table;
 
 pub use actor::{Actor, Deferred, Dispatch, Handler, Immediate, Info, Later};
 pub use addr::{Addr, CALL_TIMEOUT, Call, Calling, Named};
+pub use agent::{Agent, AgentCall, Apply};
 pub use ctx::{Ctx, TASKS_MAX, TIMERS_MAX, TimerId};
 pub use error::{CallError, NoConnection, RegisterError};
+pub use multi_call::{MultiCall, multi_call};
 pub use pid::{Pid, Ref};
 pub use reason::ExitReason;
 pub use remote::{Dest, ExitKind, RemoteSignal, Router};

@@ -1,11 +1,13 @@
 //! The rules of OTP, one test each.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on should stop there")]
 
+mod agents;
 mod calls;
 mod exits;
 mod life;
 mod mailbox;
 mod monitors;
+mod multi_calls;
 mod names;
 mod others_mistakes;
 mod partitions;
