@@ -13,13 +13,6 @@ use crate::{Actor, Addr, Call, Ctx, ExitReason, Handler};
 ///
 /// Like every actor it has a bounded mailbox, and closures don't travel to other nodes.
 ///
-/// ```ignore
-/// let hits = ctx.spawn_link::<Agent<u64>>(0).await?;
-/// hits.update(|hits| *hits += 1).await?;
-/// let hits_before = hits.get_and_update(std::mem::take).timeout(Duration::from_secs(1)).await?;
-/// hits.cast(Apply::new(|hits| *hits += 1)).await;
-/// ```
-///
 /// Further reading: `Agent` of Elixir.
 pub struct Agent<S> {
     state: S,

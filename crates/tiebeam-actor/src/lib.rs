@@ -37,6 +37,7 @@ mod starter;
 mod supervisor;
 mod system;
 mod table;
+mod task;
 
 pub use actor::{Actor, Deferred, Dispatch, Handler, Immediate, Info, Later};
 pub use addr::{Addr, CALL_TIMEOUT, Call, Calling, Named};
@@ -55,3 +56,4 @@ pub use supervisor::{
 };
 pub use system::{Config, ProcessInfo, System};
 pub use table::Table;
+pub use task::{Awaiting, OnTimeout, StreamConfig, Task, TaskError, TaskProcess, TaskStream, TaskSupervisor, Work};

@@ -19,11 +19,6 @@ pub struct MultiCall<K, R> {
 /// Each call comes with whatever its result is to be known by. There are as many calls under way as are given, and each
 /// takes a place in its callee's mailbox. Dropping the future gives all of them up. Callees hear in no order.
 ///
-/// ```ignore
-/// let asked = workers.iter().map(|worker| (worker.pid(), worker.call(Status)));
-/// let MultiCall { replies, failures } = multi_call(asked, Duration::from_secs(1)).await;
-/// ```
-///
 /// Further reading: `gen_server:multi_call/4` of OTP.
 pub async fn multi_call<K, A, M, Mode>(
     calls: impl IntoIterator<Item = (K, Call<A, M, Mode>)>,

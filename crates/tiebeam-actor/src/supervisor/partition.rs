@@ -11,12 +11,6 @@ use crate::{Actor, Addr, ExitReason, Pid, Starter, System};
 /// A handle: it describes the supervisor, and finds the children while that runs. Start it once, by
 /// [`spec`](Self::spec); clones find the same children. The name is Elixir's; these partitions are those of no topic.
 ///
-/// ```ignore
-/// let counters = PartitionSupervisor::<Counter>::new(&system, None, |_| ());
-/// let tree = SupervisorSpec::one_for_one().child(ChildSpec::supervisor("counters", counters.spec()));
-/// counters.addr(&user).call(Increment).await?;
-/// ```
-///
 /// Further reading: `PartitionSupervisor` of Elixir.
 pub struct PartitionSupervisor<A: Actor> {
     system: System,

@@ -16,4 +16,5 @@ mod remote;
 mod storm;
 mod supervisor_model;
 mod supervisors;
+mod tasks;
 mod wire;
