@@ -34,6 +34,7 @@ mod remote;
 mod reply;
 mod scheduler;
 mod starter;
+mod state_machine;
 mod supervisor;
 mod system;
 mod table;
@@ -50,6 +51,7 @@ pub use reason::ExitReason;
 pub use remote::{Dest, ExitKind, RemoteSignal, Router};
 pub use reply::ReplyTo;
 pub use starter::Starter;
+pub use state_machine::{Entry, Event, Machine, MachineStatus, StateMachine, Timeout, Transition};
 pub use supervisor::{
     AutoShutdown, ChildCounts, ChildError, ChildInfo, ChildSpec, ChildState, DynamicSpec, DynamicSupervisor, Intensity,
     PartitionSupervisor, Restart, Shutdown, Strategy, Supervisor, SupervisorSpec,

@@ -13,6 +13,7 @@ mod others_mistakes;
 mod partitions;
 mod probe;
 mod remote;
+mod state_machines;
 mod storm;
 mod supervisor_model;
 mod supervisors;

@@ -1,6 +1,7 @@
 //! Random scenarios, one per kind and seed, and their language.
 
 mod crowds;
+mod machines;
 mod processes;
 mod trees;
 
@@ -13,6 +14,7 @@ pub(crate) enum Kind {
     Processes,
     Trees,
     Crowds,
+    Machines,
 }
 
 #[derive(Clone, Debug)]
@@ -31,6 +33,7 @@ impl Scenario {
             Kind::Processes => processes::steps(&mut rng),
             Kind::Trees => trees::steps(&mut rng),
             Kind::Crowds => crowds::steps(&mut rng),
+            Kind::Machines => machines::steps(&mut rng),
         };
         Self { kind, seed: Some(seed), steps }
     }
@@ -52,6 +55,7 @@ impl fmt::Display for Kind {
             Self::Processes => "processes",
             Self::Trees => "trees",
             Self::Crowds => "crowds",
+            Self::Machines => "state_machines",
         })
     }
 }
