@@ -19,7 +19,7 @@ compile_error!("tiebeam needs panic = \"unwind\": a panic ends one actor, not th
 
 mod actor;
 mod addr;
-mod agent;
+pub mod agent;
 mod cell;
 mod credits;
 mod ctx;
@@ -30,32 +30,34 @@ mod multi_call;
 mod pid;
 mod process;
 mod reason;
+pub mod registry;
 mod remote;
 mod reply;
 mod scheduler;
 mod starter;
-mod state_machine;
+pub mod state_machine;
 mod supervisor;
 mod system;
 mod table;
-mod task;
+pub mod task;
 
 pub use actor::{Actor, Deferred, Dispatch, Handler, Immediate, Info, Later};
 pub use addr::{Addr, CALL_TIMEOUT, Call, Calling, Named};
-pub use agent::{Agent, AgentCall, Apply};
+pub use agent::Agent;
 pub use ctx::{Ctx, TASKS_MAX, TIMERS_MAX, TimerId};
 pub use error::{CallError, NoConnection, RegisterError};
 pub use multi_call::{MultiCall, multi_call};
 pub use pid::{Pid, Ref};
 pub use reason::ExitReason;
+pub use registry::Registry;
 pub use remote::{Dest, ExitKind, RemoteSignal, Router};
 pub use reply::ReplyTo;
 pub use starter::Starter;
-pub use state_machine::{Entry, Event, Machine, MachineStatus, StateMachine, Timeout, Transition};
+pub use state_machine::{Machine, StateMachine};
 pub use supervisor::{
     AutoShutdown, ChildCounts, ChildError, ChildInfo, ChildSpec, ChildState, DynamicSpec, DynamicSupervisor, Intensity,
     PartitionSupervisor, Restart, Shutdown, Strategy, Supervisor, SupervisorSpec,
 };
 pub use system::{Config, ProcessInfo, System};
 pub use table::Table;
-pub use task::{Awaiting, OnTimeout, StreamConfig, Task, TaskError, TaskProcess, TaskStream, TaskSupervisor, Work};
+pub use task::{Task, TaskSupervisor};

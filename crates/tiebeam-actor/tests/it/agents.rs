@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use tiebeam_actor::{Agent, Apply, CallError, ChildSpec, ExitReason, Supervisor, SupervisorSpec};
+use tiebeam_actor::agent::Apply;
+use tiebeam_actor::{Agent, CallError, ChildSpec, ExitReason, Supervisor, SupervisorSpec};
 use tiebeam_wire::NodeId;
 
 use crate::probe::{settle, system};

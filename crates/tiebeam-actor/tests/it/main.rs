@@ -12,6 +12,7 @@ mod names;
 mod others_mistakes;
 mod partitions;
 mod probe;
+mod registries;
 mod remote;
 mod state_machines;
 mod storm;

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use tiebeam_actor::{CallError, Ctx, Entry, Event, ExitReason, Info, Machine, Pid, StateMachine, Timeout, Transition};
+use tiebeam_actor::state_machine::{Entry, Event, Timeout, Transition};
+use tiebeam_actor::{Addr, CallError, Ctx, ExitReason, Info, Machine, Pid, StateMachine, System};
 use tiebeam_world::{now, sleep};
 
 use crate::probe::{probe, settle, system};
@@ -100,13 +101,13 @@ impl StateMachine for Door {
     }
 }
 
-async fn door() -> (tiebeam_actor::System, tiebeam_actor::Addr<Machine<Door>>) {
+async fn door() -> (System, Addr<Machine<Door>>) {
     let system = system(1);
     let door = system.spawn::<Machine<Door>>(()).await.unwrap();
     (system, door)
 }
 
-async fn heard(door: &tiebeam_actor::Addr<Machine<Door>>) -> Vec<&'static str> {
+async fn heard(door: &Addr<Machine<Door>>) -> Vec<&'static str> {
     match door.call(Message::Heard).await.unwrap() {
         Reply::Heard(heard) => heard,
         Reply::Entered(_) => panic!("nobody entered"),

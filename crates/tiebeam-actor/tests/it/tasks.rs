@@ -3,10 +3,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use tiebeam_actor::{
-    Addr, ChildError, DynamicSpec, ExitReason, OnTimeout, StreamConfig, System, Task, TaskError, TaskStream,
-    TaskSupervisor,
-};
+use tiebeam_actor::task::{OnTimeout, StreamConfig, TaskError, TaskStream};
+use tiebeam_actor::{Addr, ChildError, DynamicSpec, ExitReason, System, Task, TaskSupervisor};
 use tiebeam_world::{now, sleep};
 
 use crate::probe::{Ear, Heard, probe, settle, system};

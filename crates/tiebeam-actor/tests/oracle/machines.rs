@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tiebeam_actor::{
-    Addr, CallError, Ctx, Entry, Event, ExitReason, Machine, ReplyTo, StateMachine, System, Timeout, Transition,
-};
+use tiebeam_actor::state_machine::{Entry, Event, Timeout, Transition};
+use tiebeam_actor::{Addr, CallError, Ctx, ExitReason, Machine, ReplyTo, StateMachine, System};
 use tiebeam_wire::{Incarnation, NodeId};
 
 use crate::processes::text;
