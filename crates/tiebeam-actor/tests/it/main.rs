@@ -3,6 +3,7 @@
 
 mod agents;
 mod calls;
+mod event_managers;
 mod exits;
 mod life;
 mod mailbox;
