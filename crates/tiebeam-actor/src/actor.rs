@@ -126,6 +126,6 @@ impl<A: Deferred<M>, M: Send + 'static> Dispatch<M, Later> for A {
     type Answer = A::Reply;
 
     async fn dispatch(&mut self, message: M, reply_to: ReplyTo<A::Reply>, ctx: &mut Ctx<Self>) {
-        self.handle_call(message, reply_to, ctx).await;
+        self.handle_call(message, reply_to.kept_by(ctx.process()), ctx).await;
     }
 }

@@ -2,6 +2,7 @@
 
 mod abroad;
 mod call;
+mod cast;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -11,21 +12,23 @@ use std::time::Duration;
 use tiebeam_wire::NodeId;
 
 pub use call::{Call, Calling};
+pub use cast::Cast;
 
 use crate::actor::Dispatch;
 use crate::cell::{Cell, Process, Signal};
-use crate::table::Typed;
-use crate::{Actor, CallError, Dest, ExitReason, Pid, ReplyTo, System, current};
+use crate::{Actor, CallError, Dest, ExitReason, Pid, System};
 
 /// How long a call waits for its answer unless told otherwise, as in OTP.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The address of one life of an actor: a restarted actor has another one.
-pub struct Addr<A: Actor> {
-    system: System,
-    pid: Pid,
-    /// Spares the look-up of actors of this node.
-    cell: Option<Arc<Cell<A>>>,
+pub struct Addr<A: Actor>(Place<A>);
+
+enum Place<A: Actor> {
+    /// On this node, found.
+    Here(Arc<Cell<A>>),
+    /// On another node, or gone, or no `A`.
+    Elsewhere(System, Pid),
 }
 
 /// The address of whoever has a name on a node at the time of each message.
@@ -39,29 +42,34 @@ pub struct Named<A: Actor> {
 /// Where a message goes.
 enum Target<A: Actor> {
     Here(Arc<Cell<A>>),
-    Abroad(NodeId, Dest),
+    Abroad(System, NodeId, Dest),
 }
 
 impl<A: Actor> Addr<A> {
-    pub(crate) fn of(cell: Arc<Cell<A>>) -> Self {
-        Self { system: cell.system.clone(), pid: cell.pid, cell: Some(cell) }
+    pub(crate) fn of(cell: &Arc<Cell<A>>) -> Self {
+        Self(Place::Here(Arc::clone(cell)))
     }
 
     pub(crate) fn new(system: System, pid: Pid) -> Self {
-        let cell = system.process(pid).and_then(downcast);
-        Self { system, pid, cell }
+        match system.process(pid).and_then(downcast) {
+            Some(cell) => Self(Place::Here(cell)),
+            None => Self(Place::Elsewhere(system, pid)),
+        }
     }
 
     /// Returns the actor's pid.
     #[must_use]
-    pub const fn pid(&self) -> Pid {
-        self.pid
+    pub fn pid(&self) -> Pid {
+        match &self.0 {
+            Place::Here(cell) => cell.pid(),
+            Place::Elsewhere(_, pid) => *pid,
+        }
     }
 
     /// Says whether the actor belongs to the node of this address's system.
     #[must_use]
     pub fn is_local(&self) -> bool {
-        self.system.is_local(self.pid)
+        self.system().is_local(self.pid())
     }
 
     /// Calls the actor: await the returned [`Call`] for the answer, after [`Call::timeout`] if 5 s are not right.
@@ -74,20 +82,19 @@ impl<A: Actor> Addr<A> {
         M: Send + 'static,
         Mode: 'static,
     {
-        Call::new(self.system.clone(), self.target(), message)
+        Call::new(self.target(), message)
     }
 
     /// Sends a message and asks for no answer. Waits while the mailbox is full. Whether it arrives is not known: if the
     /// actor is gone the message is dropped.
-    pub async fn cast<M, Mode>(&self, message: M)
+    #[must_use = "a cast does nothing until it is awaited"]
+    pub fn cast<M, Mode>(&self, message: M) -> Cast<A, M, Mode>
     where
         A: Dispatch<M, Mode>,
         M: Send + 'static,
         Mode: 'static,
     {
-        if let Err(error) = cast(&self.system, self.target(), message).await {
-            tracing::trace!(to = %self.pid, %error, "cast dropped");
-        }
+        Cast::new(self.target(), message)
     }
 
     /// Sends a message without waiting.
@@ -101,7 +108,7 @@ impl<A: Actor> Addr<A> {
         M: Send + 'static,
         Mode: 'static,
     {
-        try_cast(&self.system, self.target(), message)
+        cast::now(self.target(), message)
     }
 
     /// Asks the actor to end with `reason`, behind what waits for it, and waits until it has: its
@@ -114,19 +121,24 @@ impl<A: Actor> Addr<A> {
         if !self.is_local() {
             return Err(CallError::NoConnection);
         }
-        let cell = self.system.process(self.pid).ok_or(CallError::NoProc)?;
-        let ended = self.system.wait(self.pid);
-        cell.signal(Signal::Stop { reason }).map_err(|_| CallError::NoProc)?;
+        let process = self.system().process(self.pid()).ok_or(CallError::NoProc)?;
+        let ended = self.system().wait(self.pid());
+        process.signal(Signal::Stop { reason }).map_err(|_| CallError::NoProc)?;
         Ok(ended.await)
     }
 
-    fn target(&self) -> Result<Target<A>, CallError> {
-        if !self.is_local() {
-            return Ok(Target::Abroad(self.pid.node, Dest::Pid(self.pid)));
+    fn system(&self) -> &System {
+        match &self.0 {
+            Place::Here(cell) => &cell.system,
+            Place::Elsewhere(system, _) => system,
         }
-        match &self.cell {
-            Some(cell) => Ok(Target::Here(Arc::clone(cell))),
-            None => here(&self.system, self.pid),
+    }
+
+    fn target(&self) -> Result<Target<A>, CallError> {
+        match &self.0 {
+            Place::Here(cell) => Ok(Target::Here(Arc::clone(cell))),
+            Place::Elsewhere(system, pid) if system.is_local(*pid) => here(system, *pid),
+            Place::Elsewhere(system, pid) => Ok(Target::Abroad(system.clone(), pid.node, Dest::Pid(*pid))),
         }
     }
 }
@@ -150,20 +162,19 @@ impl<A: Actor> Named<A> {
         M: Send + 'static,
         Mode: 'static,
     {
-        Call::new(self.system.clone(), self.target(), message)
+        Call::new(self.target(), message)
     }
 
     /// Sends to whoever has the name, as [`Addr::cast`] does. Messages by name and messages by pid to the same actor of
     /// another node are not ordered among each other.
-    pub async fn cast<M, Mode>(&self, message: M)
+    #[must_use = "a cast does nothing until it is awaited"]
+    pub fn cast<M, Mode>(&self, message: M) -> Cast<A, M, Mode>
     where
         A: Dispatch<M, Mode>,
         M: Send + 'static,
         Mode: 'static,
     {
-        if let Err(error) = cast(&self.system, self.target(), message).await {
-            tracing::trace!(node = %self.node, name = self.name, %error, "cast dropped");
-        }
+        Cast::new(self.target(), message)
     }
 
     /// Sends to whoever has the name without waiting, as [`Addr::try_cast`] does.
@@ -176,12 +187,12 @@ impl<A: Actor> Named<A> {
         M: Send + 'static,
         Mode: 'static,
     {
-        try_cast(&self.system, self.target(), message)
+        cast::now(self.target(), message)
     }
 
     fn target(&self) -> Result<Target<A>, CallError> {
         if self.node != self.system.node() {
-            return Ok(Target::Abroad(self.node, Dest::Name(self.name.clone())));
+            return Ok(Target::Abroad(self.system.clone(), self.node, Dest::Name(self.name.clone())));
         }
         let pid = self.system.whereis(&self.name).ok_or(CallError::NoProc)?;
         here(&self.system, pid)
@@ -197,59 +208,18 @@ fn downcast<A: Actor>(process: Arc<dyn Process>) -> Option<Arc<Cell<A>>> {
     process.as_any().downcast().ok()
 }
 
-async fn cast<A, M, Mode>(system: &System, target: Result<Target<A>, CallError>, message: M) -> Result<(), CallError>
-where
-    A: Dispatch<M, Mode>,
-    M: Send + 'static,
-    Mode: 'static,
-{
-    match target? {
-        Target::Here(cell) => {
-            // An actor that waited for room in its own mailbox would wait for itself.
-            match current::sender(system) == cell.pid {
-                true => cell.credits.overdraw()?,
-                false => cell.credits.take().await?,
-            }
-            push_cast::<A, M, Mode>(&cell, message)
-        }
-        Target::Abroad(node, to) => abroad::cast::<A, M>(system, node, to, &message),
-    }
-}
-
-fn try_cast<A, M, Mode>(system: &System, target: Result<Target<A>, CallError>, message: M) -> Result<(), CallError>
-where
-    A: Dispatch<M, Mode>,
-    M: Send + 'static,
-    Mode: 'static,
-{
-    match target? {
-        Target::Here(cell) => {
-            cell.credits.try_take()?;
-            push_cast::<A, M, Mode>(&cell, message)
-        }
-        Target::Abroad(node, to) => abroad::cast::<A, M>(system, node, to, &message),
-    }
-}
-
-fn push_cast<A, M, Mode>(cell: &Cell<A>, message: M) -> Result<(), CallError>
-where
-    A: Dispatch<M, Mode>,
-    M: Send + 'static,
-    Mode: 'static,
-{
-    let envelope = Box::new(Typed::<A, M, Mode> { message, reply_to: ReplyTo::nobody() });
-    cell.push(envelope).map_err(|_| CallError::NoProc)
-}
-
 impl<A: Actor> Clone for Addr<A> {
     fn clone(&self) -> Self {
-        Self { system: self.system.clone(), pid: self.pid, cell: self.cell.clone() }
+        Self(match &self.0 {
+            Place::Here(cell) => Place::Here(Arc::clone(cell)),
+            Place::Elsewhere(system, pid) => Place::Elsewhere(system.clone(), *pid),
+        })
     }
 }
 
 impl<A: Actor> PartialEq for Addr<A> {
     fn eq(&self, other: &Self) -> bool {
-        self.pid == other.pid
+        self.pid() == other.pid()
     }
 }
 
@@ -257,13 +227,13 @@ impl<A: Actor> Eq for Addr<A> {}
 
 impl<A: Actor> From<Addr<A>> for Pid {
     fn from(addr: Addr<A>) -> Self {
-        addr.pid
+        addr.pid()
     }
 }
 
 impl<A: Actor> fmt::Debug for Addr<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Addr({})", self.pid)
+        write!(f, "Addr({})", self.pid())
     }
 }
 

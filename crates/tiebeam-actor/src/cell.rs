@@ -5,21 +5,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::task::Wake;
 
 use bytes::Bytes;
 use tiebeam_wire::{Incarnation, NodeId};
-use tokio::sync::oneshot;
 
 use crate::credits::Credits;
-use crate::mailbox::Mailbox;
+use crate::message::Encoded;
 use crate::process::links::Links;
+use crate::process::{Course, Started};
+use crate::raw::item::{Handling, Item, Opened};
+use crate::raw::mailbox::{Mailbox, Pushed};
+use crate::raw::own::{Own, arc_of};
+use crate::raw::slot;
+use crate::raw::word::Word;
 use crate::remote::ExitKind;
 use crate::reply::RemoteCaller;
 use crate::supervisor::ChildInfo;
-use crate::table::Encoded;
-use crate::{Actor, CallError, Ctx, ExitReason, Pid, Ref, ReplyTo, System, Table};
+use crate::table::table_of;
+use crate::{Actor, CallError, ExitReason, Pid, Ref, ReplyTo, System};
 
 /// Everything that is no message. Never refused, so never bounded by credits: each belongs to a tie that somebody holds.
 pub(crate) enum Signal {
@@ -30,7 +36,7 @@ pub(crate) enum Signal {
     Monitor { from: Pid, monitor: Ref },
     Demonitor { from: Pid, monitor: Ref },
     Down { from: Pid, monitor: Ref, reason: ExitReason },
-    Wait(oneshot::Sender<ExitReason>),
+    Wait(slot::Sender<ExitReason>),
     Timer { id: u64, tag: u64 },
     NodeDown { node: NodeId, incarnation: Incarnation },
     Abandoned(Refuse),
@@ -51,23 +57,6 @@ impl fmt::Debug for Signal {
 pub(crate) type Refuse = Box<dyn FnOnce(CallError) + Send>;
 
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// A message with its type forgotten; knows how its actor handles it.
-pub(crate) trait Envelope<A: Actor>: Send {
-    fn handle<'a>(self: Box<Self>, actor: &'a mut A, ctx: &'a mut Ctx<A>) -> BoxFuture<'a, ()>;
-    /// Says whether the sender still waits for an answer, or never did.
-    fn is_wanted(&self) -> bool;
-    /// The message's type, for people.
-    fn name(&self) -> &'static str;
-}
-
-/// A message in the queue; holds a credit until it is taken.
-pub(crate) type Message<A> = Box<dyn Envelope<A>>;
-
-pub(crate) enum Item<A: Actor> {
-    Message(Message<A>),
-    Signal(Signal),
-}
 
 /// A message from another node, before it is known what the receiver's table makes of it.
 pub(crate) struct Inbound {
@@ -97,10 +86,8 @@ pub(crate) struct Ties {
     pub(crate) downs: BTreeSet<Ref>,
     /// Monitors of others on this process.
     pub(crate) watchers: BTreeMap<Ref, Pid>,
-    pub(crate) waiters: Vec<oneshot::Sender<ExitReason>>,
+    pub(crate) waiters: Vec<slot::Sender<ExitReason>>,
     pub(crate) children: Vec<ChildInfo>,
-    /// The type of the message in hand.
-    pub(crate) handling: Option<&'static str>,
 }
 
 /// A process, its actor's type forgotten.
@@ -108,48 +95,149 @@ pub(crate) trait Process: Send + Sync {
     fn pid(&self) -> Pid;
     fn kind(&self) -> &'static str;
     fn parent(&self) -> Option<Pid>;
+    /// Gives the process its turn.
+    fn turn(self: Arc<Self>);
     /// Queues `signal`; gives it back if the process is gone.
     fn signal(&self, signal: Signal) -> Result<(), Signal>;
     /// Queues a message of another node, or refuses it.
-    fn deliver(self: Arc<Self>, inbound: Inbound);
-    fn ties(&self) -> MutexGuard<'_, Ties>;
-    fn has_foreign_ties(&self) -> &AtomicBool;
+    fn deliver(&self, inbound: Inbound);
+    /// The ties of the process if it has any; whoever holds this sends nothing.
+    fn lock_ties(&self) -> MutexGuard<'_, Option<Box<Ties>>>;
+    fn marks(&self) -> &Marks;
     fn exit_reason(&self) -> Option<&ExitReason>;
+    /// The type of the message in hand.
+    fn handling(&self) -> Option<&'static str>;
     fn queue_len(&self) -> usize;
-    /// Forgets how to wake the process, after which nobody ever does: its runtime is gone.
-    fn abandon(&self);
+    /// Drops what the process has left, after which it never has a turn: its runtime is gone.
+    fn abandon(self: Arc<Self>);
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 }
 
+impl dyn Process + '_ {
+    /// Makes the process some ties if it has none, and changes them.
+    pub(crate) fn tie<T>(&self, change: impl FnOnce(&mut Ties) -> T) -> T {
+        change(self.lock_ties().get_or_insert_default())
+    }
+}
+
+/// What is true of few processes, so that the others are spared a look.
+#[derive(Default)]
+pub(crate) struct Marks {
+    /// It is tied to processes of other nodes.
+    pub(crate) has_foreign_ties: AtomicBool,
+    /// It has a name, or had one.
+    pub(crate) has_name: AtomicBool,
+    /// A signal ends it; set before its handler's future is dropped.
+    pub(crate) is_dying: AtomicBool,
+}
+
 pub(crate) struct Cell<A: Actor> {
-    pub(crate) system: System,
-    pub(crate) pid: Pid,
-    pub(crate) parent: Option<Pid>,
     pub(crate) mailbox: Mailbox<Item<A>>,
     pub(crate) credits: Credits,
-    pub(crate) ties: Mutex<Ties>,
-    pub(crate) has_foreign_ties: AtomicBool,
-    pub(crate) exit: OnceLock<ExitReason>,
-    pub(crate) table: OnceLock<Table<A>>,
+    pub(crate) word: Word,
+    marks: Marks,
+    pub(crate) system: System,
+    serial: u64,
+    /// The serial of who started it with a link; 0 if nobody did. A parent is of the same node.
+    parent: u64,
+    ties: Mutex<Option<Box<Ties>>>,
+    exit: OnceLock<Box<ExitReason>>,
+    pub(crate) handling: Handling<A>,
+    pub(crate) own: Own<A>,
 }
 
 impl<A: Actor> Cell<A> {
-    /// Queues a message that has a credit; gives it back if the process is gone.
-    pub(crate) fn push(&self, message: Message<A>) -> Result<(), Message<A>> {
-        self.mailbox.push(Item::Message(message)).map_err(|unsent| match unsent {
-            Item::Message(message) => message,
-            Item::Signal(_) => unreachable!("a message was sent"),
-        })
+    /// Makes a process that has not begun.
+    pub(crate) fn new(
+        system: System,
+        parent: Option<Pid>,
+        mailbox_messages_max: u32,
+        args: A::Args,
+        started: Started<A>,
+    ) -> Arc<Self> {
+        let serial = system.fresh_pid().serial;
+        let cell = Self {
+            mailbox: Mailbox::new(),
+            credits: Credits::new(mailbox_messages_max),
+            word: Word::new(),
+            marks: Marks::default(),
+            system,
+            serial,
+            parent: parent.map_or(0, |parent| parent.serial),
+            ties: Mutex::default(),
+            exit: OnceLock::new(),
+            handling: Handling::nothing(),
+            own: Own::new(),
+        };
+        Own::prepare(cell, args, Course::new(started))
     }
 
-    pub(crate) fn table(&self) -> &Table<A> {
-        self.table.get_or_init(A::table)
+    pub(crate) fn pid(&self) -> Pid {
+        Pid { serial: self.serial, ..self.system.root() }
+    }
+
+    pub(crate) fn parent(&self) -> Option<Pid> {
+        (self.parent != 0).then(|| Pid { serial: self.parent, ..self.system.root() })
+    }
+
+    /// Queues an item, which has a credit if it is a message; gives it back if the process is gone.
+    pub(crate) fn push(self: &Arc<Self>, item: Item<A>) -> Result<(), Item<A>> {
+        if self.mailbox.push(item)? == Pushed::TakerSleeps && self.word.notify() {
+            self.system.queue(Arc::<Self>::clone(self));
+        }
+        Ok(())
+    }
+
+    /// Queues a process whose turn is over.
+    pub(crate) fn queue_again(self: &Arc<Self>) {
+        self.system.queue_again(Arc::<Self>::clone(self));
+    }
+
+    pub(crate) fn tie<T>(&self, change: impl FnOnce(&mut Ties) -> T) -> T {
+        change(self.lock_ties().get_or_insert_default())
+    }
+
+    /// Changes the ties if there are any.
+    pub(crate) fn if_tied<T>(&self, change: impl FnOnce(&mut Ties) -> T) -> Option<T> {
+        self.lock_ties().as_deref_mut().map(change)
+    }
+
+    /// Notes why the process ends; nobody can give it a name from here on.
+    pub(crate) fn set_exit(&self, reason: &ExitReason) {
+        self.exit.set(Box::new(reason.clone())).expect("a process ends once");
+        // Whoever gives a name marks it first and looks for the reason then; this is the other way round.
+        fence(Ordering::SeqCst);
+        if self.marks.has_name.load(Ordering::Relaxed) {
+            self.system.names_freed(self.pid());
+        }
+    }
+}
+
+impl<A: Actor> Cell<A> {
+    /// Says that a signal ends the process, before what it had in hand is dropped.
+    pub(crate) fn set_dying(&self) {
+        self.marks.is_dying.store(true, Ordering::Relaxed);
+    }
+}
+
+impl<A: Actor> Wake for Cell<A> {
+    fn wake(self: Arc<Self>) {
+        if self.word.notify() {
+            let system = self.system.clone();
+            system.queue(self);
+        }
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.word.notify() {
+            self.system.queue(Arc::<Self>::clone(self));
+        }
     }
 }
 
 impl<A: Actor> Process for Cell<A> {
     fn pid(&self) -> Pid {
-        self.pid
+        self.pid()
     }
 
     fn kind(&self) -> &'static str {
@@ -157,54 +245,72 @@ impl<A: Actor> Process for Cell<A> {
     }
 
     fn parent(&self) -> Option<Pid> {
-        self.parent
+        self.parent()
+    }
+
+    fn turn(self: Arc<Self>) {
+        Own::turn(&self, |turn, cx| turn.take(cx));
     }
 
     fn signal(&self, signal: Signal) -> Result<(), Signal> {
-        self.mailbox.push(Item::Signal(signal)).map_err(|unsent| match unsent {
-            Item::Signal(signal) => signal,
-            Item::Message(_) => unreachable!("a signal was sent"),
-        })
+        match self.mailbox.push(Item::signal(signal)) {
+            Ok(Pushed::TakerSleeps) if self.word.notify() => {
+                self.system.queue(arc_of(self));
+                Ok(())
+            }
+            Ok(_) => Ok(()),
+            Err(unsent) => match unsent.open() {
+                Opened::Signal(signal) => Err(signal),
+                Opened::Message(_) | Opened::Encoded(_) => unreachable!("a signal was sent"),
+            },
+        }
     }
 
-    fn deliver(self: Arc<Self>, inbound: Inbound) {
+    fn deliver(&self, inbound: Inbound) {
+        let pid = self.pid();
         if self.exit.get().is_some() {
             return inbound.refuse(CallError::NoProc);
         }
-        let Some(entry) = self.table().entry(inbound.tag) else {
-            tracing::warn!(pid = %self.pid, kind = self.kind(), tag = inbound.tag, "message of another node is unknown");
+        let Some(entry) = table_of::<A>().entry(inbound.tag) else {
+            tracing::warn!(%pid, kind = self.kind(), tag = inbound.tag, "message of another node is unknown");
             return inbound.refuse(CallError::Incompatible);
         };
         // A lane must not wait for one slow actor, so what finds no credit is refused at once.
         if let Err(no_credit) = self.credits.try_take() {
-            tracing::debug!(pid = %self.pid, kind = self.kind(), "mailbox is full, message of another node refused");
+            tracing::debug!(%pid, kind = self.kind(), "mailbox is full, message of another node refused");
             return inbound.refuse(no_credit.into());
         }
-        let process: Arc<dyn Process> = Arc::<Self>::clone(&self);
-        let reply_to = ReplyTo::remote(inbound.caller, process);
-        let envelope = Box::new(Encoded { decode: entry.decode, name: entry.name, body: inbound.body, reply_to });
-        // If the actor has just ended, the dropped message tells its caller why.
-        drop(self.push(envelope));
+        let reply_to = ReplyTo::remote(inbound.caller);
+        let encoded = Encoded { decode: entry.decode, name: entry.name, body: inbound.body, reply_to };
+        if let Err(unsent) = arc_of(self).push(Item::encoded(encoded))
+            && let Opened::Encoded(encoded) = unsent.open()
+        {
+            encoded.reply_to.refuse(CallError::NoProc);
+        }
     }
 
-    fn ties(&self) -> MutexGuard<'_, Ties> {
+    fn lock_ties(&self) -> MutexGuard<'_, Option<Box<Ties>>> {
         self.ties.lock().expect("nothing panics under this lock")
     }
 
-    fn has_foreign_ties(&self) -> &AtomicBool {
-        &self.has_foreign_ties
+    fn marks(&self) -> &Marks {
+        &self.marks
     }
 
     fn exit_reason(&self) -> Option<&ExitReason> {
-        self.exit.get()
+        self.exit.get().map(|reason| &**reason)
+    }
+
+    fn handling(&self) -> Option<&'static str> {
+        self.handling.name()
     }
 
     fn queue_len(&self) -> usize {
         self.credits.waiting() as usize
     }
 
-    fn abandon(&self) {
-        self.mailbox.forget_taker();
+    fn abandon(self: Arc<Self>) {
+        Own::abandon(&self);
     }
 
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {

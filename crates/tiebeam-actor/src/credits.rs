@@ -8,13 +8,22 @@ use tokio::sync::Notify;
 /// Set once no message is taken any more.
 const CLOSED: u32 = 1 << 31;
 
+/// How many credits a process may gather before it gives them back, at most.
+const GATHERED_MAX: u32 = 64;
+
 /// The credits of one mailbox. Signals and replies need none.
 pub(crate) struct Credits {
     /// Messages that wait, and [`CLOSED`].
     waiting: AtomicU32,
     limit: u32,
-    /// Senders that wait for room; made by the first that does.
-    room: OnceLock<Box<Notify>>,
+    /// Where senders wait for room; made by the first that does.
+    room: OnceLock<Box<Room>>,
+}
+
+#[derive(Default)]
+struct Room {
+    senders: AtomicU32,
+    notify: Notify,
 }
 
 /// Why there is no credit.
@@ -43,29 +52,46 @@ impl Credits {
 
     /// Takes a credit, and waits for one. Cancel safe.
     pub(crate) async fn take(&self) -> Result<(), NoCredit> {
+        struct Waits<'a>(&'a Room);
+        impl Drop for Waits<'_> {
+            fn drop(&mut self) {
+                self.0.senders.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
         loop {
             match self.try_take() {
                 Err(NoCredit::Full) => {}
                 taken => return taken,
             }
-            let mut room = std::pin::pin!(self.room.get_or_init(Box::default).notified());
-            room.as_mut().enable();
-            // Whoever gives a credit back looks for waiters after it, and this looks for credits after it waits: one of
+            let room = self.room.get_or_init(Box::default);
+            room.senders.fetch_add(1, Ordering::Relaxed);
+            let _waits = Waits(room);
+            let mut notified = std::pin::pin!(room.notify.notified());
+            notified.as_mut().enable();
+            // Whoever gives credits back looks for waiters after it, and this looks for credits after it waits: one of
             // the two sees the other.
             fence(Ordering::SeqCst);
             match self.try_take() {
-                Err(NoCredit::Full) => room.await,
+                Err(NoCredit::Full) => notified.await,
                 taken => return taken,
             }
         }
     }
 
-    /// Gives the credit of a taken message back.
-    pub(crate) fn give_back(&self) {
-        self.waiting.fetch_sub(1, Ordering::AcqRel);
+    /// How many credits to gather before they are given back: a word that senders write to is not touched for each
+    /// message, and yet they see room long before the queue is empty.
+    pub(crate) fn gather(&self) -> u32 {
+        (self.limit / 8).clamp(1, GATHERED_MAX)
+    }
+
+    /// Gives the credits of taken messages back.
+    pub(crate) fn give_back(&self, count: u32) {
+        self.waiting.fetch_sub(count, Ordering::AcqRel);
         fence(Ordering::SeqCst);
         if let Some(room) = self.room.get() {
-            room.notify_one();
+            for _ in 0..room.senders.load(Ordering::Relaxed).min(count) {
+                room.notify.notify_one();
+            }
         }
     }
 
@@ -74,7 +100,7 @@ impl Credits {
         self.waiting.fetch_or(CLOSED, Ordering::AcqRel);
         fence(Ordering::SeqCst);
         if let Some(room) = self.room.get() {
-            room.notify_waiters();
+            room.notify.notify_waiters();
         }
     }
 

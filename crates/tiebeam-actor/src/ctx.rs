@@ -9,8 +9,9 @@ use std::time::Duration;
 use futures::FutureExt;
 use tiebeam_world::{Task, TaskGuard};
 
-use crate::cell::{Cell, Process, Signal};
-use crate::{Actor, Addr, ChildInfo, ExitKind, ExitReason, Pid, Ref, Starter, System, current};
+use crate::cell::{Cell, Process, Signal, Ties};
+use crate::raw::current;
+use crate::{Actor, Addr, ChildInfo, ExitKind, ExitReason, Pid, Ref, Starter, System};
 
 /// How many tasks one actor may run at once; the actor that starts one more crashes, since it leaks them.
 pub const TASKS_MAX: usize = 4096;
@@ -25,27 +26,33 @@ pub struct TimerId(u64);
 /// What an actor can do besides changing its state. It belongs to one actor and lives as long.
 pub struct Ctx<A: Actor> {
     cell: Arc<Cell<A>>,
+    stop: Option<Box<ExitReason>>,
+    more: Option<Box<More>>,
+}
+
+/// What few actors have.
+#[derive(Default)]
+pub(crate) struct More {
     tasks: Vec<Task<()>>,
     timers: BTreeMap<u64, TaskGuard>,
     timers_made: u64,
-    stop: Option<ExitReason>,
 }
 
 impl<A: Actor> Ctx<A> {
     pub(crate) const fn new(cell: Arc<Cell<A>>) -> Self {
-        Self { cell, tasks: Vec::new(), timers: BTreeMap::new(), timers_made: 0, stop: None }
+        Self { cell, stop: None, more: None }
     }
 
     /// Returns the actor's pid.
     #[must_use]
     pub fn pid(&self) -> Pid {
-        self.cell.pid
+        self.cell.pid()
     }
 
     /// Returns the actor's own address, for tasks and others to cast to.
     #[must_use]
     pub fn addr(&self) -> Addr<A> {
-        Addr::of(Arc::clone(&self.cell))
+        Addr::of(&self.cell)
     }
 
     /// Returns the system that the actor runs in.
@@ -82,8 +89,7 @@ impl<A: Actor> Ctx<A> {
     /// Dissolves the link to `pid`. From here on no exit signal of the link acts; an [`Info::Exit`](crate::Info::Exit)
     /// that waits to be handled already stays.
     pub fn unlink(&mut self, pid: Pid) {
-        let id = self.cell.ties().links.unlink(pid);
-        if let Some(id) = id {
+        if let Some(Some(id)) = self.cell.if_tied(|ties| ties.links.unlink(pid)) {
             self.system().send(pid, Signal::Unlink { from: self.pid(), id });
         }
     }
@@ -100,12 +106,11 @@ impl<A: Actor> Ctx<A> {
     /// Ends a monitor, and flushes: no [`Info::Down`](crate::Info::Down) of it comes from here on, not even one that
     /// waited already.
     pub fn demonitor(&mut self, monitor: Ref) {
-        let watched = {
-            let mut ties = self.cell.ties();
+        let watched = self.cell.if_tied(|ties| {
             ties.downs.remove(&monitor);
             ties.monitors.remove(&monitor)
-        };
-        if let Some(pid) = watched {
+        });
+        if let Some(Some(pid)) = watched {
             self.system().send(pid, Signal::Demonitor { from: self.pid(), monitor });
         }
     }
@@ -113,12 +118,12 @@ impl<A: Actor> Ctx<A> {
     /// Turns exit signals into [`Info::Exit`](crate::Info::Exit) from here on, all but a kill. An exit of the parent is
     /// not told but ends the actor through [`Actor::terminate`].
     pub fn trap_exit(&mut self) {
-        self.cell.ties().traps_exit = true;
+        self.cell.tie(|ties| ties.traps_exit = true);
     }
 
     /// Lets exit signals act again.
     pub fn untrap_exit(&mut self) {
-        self.cell.ties().traps_exit = false;
+        self.cell.if_tied(|ties| ties.traps_exit = false);
     }
 
     /// Sends an exit signal, as [`System::exit`] does.
@@ -129,7 +134,7 @@ impl<A: Actor> Ctx<A> {
     /// Ends this actor with `reason` once the running handler returns; [`Actor::terminate`] is called first, messages
     /// that wait are not handled. The first reason counts.
     pub fn stop(&mut self, reason: ExitReason) {
-        self.stop.get_or_insert(reason);
+        self.stop.get_or_insert_with(|| Box::new(reason));
     }
 
     /// Tells this actor [`Info::Timer`](crate::Info::Timer) with `tag` after `delay`, behind what waits then. The timer
@@ -138,23 +143,24 @@ impl<A: Actor> Ctx<A> {
     /// # Panics
     /// If the actor has [`TIMERS_MAX`] timers already.
     pub fn send_after(&mut self, delay: Duration, tag: u64) -> TimerId {
-        assert!(self.timers.len() < TIMERS_MAX, "actor {} has {TIMERS_MAX} timers already", self.pid());
-        self.timers_made += 1;
-        let id = self.timers_made;
-        let process: Arc<dyn Process> = self.process();
+        let (process, pid) = (self.process(), self.pid());
+        let more = self.more.get_or_insert_default();
+        assert!(more.timers.len() < TIMERS_MAX, "actor {pid} has {TIMERS_MAX} timers already");
+        more.timers_made += 1;
+        let id = more.timers_made;
         let timer = tiebeam_world::spawn("actor.timer", async move {
             tiebeam_world::sleep(delay).await;
             // The actor is gone if this fails, and its timers with it.
             let _ = process.signal(Signal::Timer { id, tag });
         });
-        self.timers.insert(id, timer.into_guard());
+        more.timers.insert(id, timer.into_guard());
         TimerId(id)
     }
 
     /// Cancels a timer: its [`Info::Timer`](crate::Info::Timer) will not come, not even if it waited already. Says whether
     /// the timer was still to be told.
     pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
-        self.timers.remove(&timer.0).is_some()
+        self.timer_is_due(timer.0)
     }
 
     /// Runs `work` beside the actor and drops it when the actor ends: before anybody hears of that end, if it waits
@@ -163,54 +169,64 @@ impl<A: Actor> Ctx<A> {
     /// # Panics
     /// If the actor runs [`TASKS_MAX`] tasks already.
     pub fn spawn_task(&mut self, work: impl Future<Output = ()> + Send + 'static) {
-        if self.tasks.len() >= TASKS_MAX || self.tasks.len() == self.tasks.capacity() {
-            self.tasks.retain(|task| !task.is_finished());
+        let (process, pid) = (self.process(), self.pid());
+        let tasks = &mut self.more.get_or_insert_default().tasks;
+        if tasks.len() >= TASKS_MAX || tasks.len() == tasks.capacity() {
+            tasks.retain(|task| !task.is_finished());
         }
-        assert!(self.tasks.len() < TASKS_MAX, "actor {} has {TASKS_MAX} tasks already", self.pid());
-        let (process, pid): (Arc<dyn Process>, _) = (self.process(), self.pid());
+        assert!(tasks.len() < TASKS_MAX, "actor {pid} has {TASKS_MAX} tasks already");
+        let scope = Arc::clone(&process);
         let linked = async move {
             if let Err(panic) = AssertUnwindSafe(work).catch_unwind().await {
                 let reason = ExitReason::panicked(panic);
                 let _ = process.signal(Signal::Exit { from: pid, reason, kind: ExitKind::Sent });
             }
         };
-        self.tasks.push(tiebeam_world::spawn("actor.task", current::scope(pid, linked)));
+        tasks.push(tiebeam_world::spawn("actor.task", current::scope(scope, linked)));
     }
 
     pub(crate) fn process(&self) -> Arc<dyn Process> {
         Arc::<Cell<A>>::clone(&self.cell)
     }
 
-    pub(crate) const fn take_stop(&mut self) -> Option<ExitReason> {
-        self.stop.take()
+    pub(crate) fn take_stop(&mut self) -> Option<ExitReason> {
+        self.stop.take().map(|reason| *reason)
     }
 
     /// Says whether a timer that went off was not cancelled.
     pub(crate) fn timer_is_due(&mut self, id: u64) -> bool {
-        self.timers.remove(&id).is_some()
+        self.more.as_mut().is_some_and(|more| more.timers.remove(&id).is_some())
     }
 
     pub(crate) fn publish_children(&self, children: Vec<ChildInfo>) {
-        self.cell.ties().children = children;
+        self.cell.tie(|ties| ties.children = children);
     }
 
-    /// Stops timers and tasks and waits until the tasks are dropped.
-    pub(crate) async fn stop_tasks(&mut self) {
-        self.timers.clear();
-        for task in &self.tasks {
+    /// Stops timers and tasks; returns what waits until the tasks are dropped, if there are any.
+    pub(crate) fn stop_tasks(&mut self) -> Option<impl Future<Output = ()> + Send + use<A>> {
+        let more = self.more.as_mut()?;
+        more.timers.clear();
+        for task in &more.tasks {
             task.abort();
         }
-        for task in self.tasks.drain(..) {
-            let _ = task.await;
-        }
+        let tasks = std::mem::take(&mut more.tasks);
+        (!tasks.is_empty()).then_some(async move {
+            for task in tasks {
+                let _ = task.await;
+            }
+        })
+    }
+
+    pub(crate) const fn take_more(&mut self) -> Option<Box<More>> {
+        self.more.take()
     }
 
     /// Changes ties to `pid`. That it is on another node is noted first: a connection lost meanwhile must find us.
-    fn tie<T>(&self, pid: Pid, change: impl FnOnce(&mut crate::cell::Ties) -> T) -> T {
+    fn tie<T>(&self, pid: Pid, change: impl FnOnce(&mut Ties) -> T) -> T {
         if !self.system().is_local(pid) {
-            self.cell.has_foreign_ties.store(true, Ordering::SeqCst);
+            self.cell.marks().has_foreign_ties.store(true, Ordering::SeqCst);
         }
-        change(&mut self.cell.ties())
+        self.cell.tie(change)
     }
 }
 

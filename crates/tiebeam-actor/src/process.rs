@@ -8,77 +8,49 @@ mod exit;
 pub(crate) mod links;
 mod receive;
 
-use std::collections::VecDeque;
-use std::future::poll_fn;
+use std::future::Future;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::sync::oneshot;
-
-use crate::cell::{BoxFuture, Cell, Item, Message, Process};
-use crate::mailbox::Batch;
-use crate::{Actor, Addr, Ctx, ExitReason, Info, Pid};
-
-/// What waits to be handled.
-enum Inner<A: Actor> {
-    Message(Message<A>),
-    Down(Info),
-    Exit { from: Pid, reason: ExitReason },
-    Timer { id: u64, tag: u64 },
-    Stop(ExitReason),
-}
+use crate::cell::Signal;
+use crate::message::Encoded;
+use crate::raw::item::{Item, Message, Opened};
+use crate::raw::mailbox::Queue;
+use crate::raw::own::{After, Turn, Work};
+use crate::raw::slot;
+use crate::{Actor, Addr, Ctx, ExitReason, Info};
 
 /// Tells the starter how the start went.
-pub(crate) type Started<A> = oneshot::Sender<Result<Addr<A>, ExitReason>>;
+pub(crate) type Started<A> = slot::Sender<Result<Addr<A>, ExitReason>>;
 
-struct Runner<A: Actor> {
-    cell: Arc<Cell<A>>,
+/// How far a process has come, and what it has before it.
+pub(crate) struct Course<A: Actor> {
+    stage: Stage,
+    /// There until the starter was told that the actor runs.
+    started: Option<Started<A>>,
     /// Taken from the outer queue and not looked at. Not empty only if a signal in it ends the process: what came behind
     /// that must be refused like what is still in the queue.
-    arrived: Batch<Item<A>>,
-    inner: VecDeque<Inner<A>>,
-    /// Messages handled in this slice.
-    handled: u32,
+    arrived: Queue<Item<A>>,
+    /// What waits to be handled.
+    inner: Queue<Item<A>>,
+    /// Credits of messages that were taken, not given back yet.
+    gathered: u32,
+    /// A signal ended the process: whatever came behind it found nobody.
+    is_killed: bool,
 }
 
-/// Runs a process from its start to its end.
-pub(crate) async fn run<A: Actor>(cell: Arc<Cell<A>>, args: A::Args, started: Started<A>) {
-    let mut ctx = Ctx::new(Arc::clone(&cell));
-    let mut runner = Runner { cell, arrived: Batch::default(), inner: VecDeque::new(), handled: 0 };
-    let init = match runner.take_queued() {
-        Ok(()) => runner.drive(Box::pin(async { A::init(args, &mut ctx).await })).await.flatten(),
-        Err(reason) => Err(reason),
-    };
-    let mut actor = match init {
-        Ok(actor) => actor,
-        Err(reason) => return runner.fail(ctx, None, reason, Some(started)).await,
-    };
-    let addr = Addr::of(Arc::clone(&runner.cell));
-    if started.send(Ok(addr)).is_err() {
-        // Nobody knows of this actor and nobody ever would.
-        return runner.fail(ctx, Some(actor), ExitReason::Shutdown, None).await;
-    }
-    tracing::debug!(pid = %runner.cell.pid, kind = runner.cell.kind(), "actor started");
-    let reason = runner.serve(&mut actor, &mut ctx).await;
-    runner.end(ctx, Some(actor), reason).await;
+/// What the future that is under way is for, or what comes next.
+enum Stage {
+    Init,
+    Serving,
+    Terminating(ExitReason),
+    /// Others can't change anything any more; what the actor left behind is being stopped.
+    Ending,
 }
 
 /// How many messages a process handles before it goes to the back.
 const SLICE_MAX: u32 = 64;
-
-/// Goes to the back of those who are ready.
-async fn yield_now() {
-    let mut yielded = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}
 
 /// Runs code that only cleans up; a panic there harms nobody.
 pub(crate) fn quietly(clean_up: impl FnOnce()) {
@@ -89,147 +61,226 @@ pub(crate) fn quietly(clean_up: impl FnOnce()) {
     }
 }
 
-impl<A: Actor> Runner<A> {
-    /// A start that failed is the starter's result, so no exit signal tells its parent a second time.
-    async fn fail(mut self, ctx: Ctx<A>, actor: Option<A>, reason: ExitReason, started: Option<Started<A>>) {
-        if let Some(parent) = self.cell.parent {
-            self.cell.ties().links.forget(parent);
+impl<A: Actor> Course<A> {
+    pub(crate) fn new(started: Started<A>) -> Self {
+        Self {
+            stage: Stage::Init,
+            started: Some(started),
+            arrived: Queue::default(),
+            inner: Queue::default(),
+            gathered: 0,
+            is_killed: false,
         }
-        self.end(ctx, actor, reason.clone()).await;
-        if let Some(started) = started {
-            // The starter hears last, when the name is free again.
-            let _ = started.send(Err(reason));
+    }
+}
+
+/// What a turn does next, or how it ends.
+type Step = ControlFlow<After>;
+
+impl<A: Actor> Turn<'_, A> {
+    /// Handles what has arrived, until there is nothing or others are to have their turn.
+    pub(crate) fn take(&mut self, cx: &mut Context<'_>) -> After {
+        let mut handled = 0;
+        let mut step = self.receive_before_init();
+        let after = loop {
+            if let Step::Break(after) = step {
+                break after;
+            }
+            step = if self.is_running() {
+                self.go_on(cx)
+            } else if handled < SLICE_MAX {
+                handled += 1;
+                self.next()
+            } else {
+                // Without this an actor whose queue is never empty would keep its worker for itself.
+                Step::Break(After::Again)
+            };
+        };
+        self.give_back();
+        after
+    }
+
+    /// Takes the first turn in the place of whoever starts the process, so far as that waits for it: for `init`, and for
+    /// the end of an actor that wants no more.
+    pub(crate) fn take_first(&mut self, cx: &mut Context<'_>) -> After {
+        let mut step = self.receive_before_init();
+        while self.is_running() || step.is_break() {
+            if let Step::Break(after) = step {
+                return after;
+            }
+            step = self.go_on(cx);
+        }
+        match self.course().inner.is_empty() && self.cell.mailbox.park() {
+            true => After::Sleep,
+            false => After::Again,
         }
     }
 
-    /// Handles what arrives until something ends the actor.
-    async fn serve(&mut self, actor: &mut A, ctx: &mut Ctx<A>) -> ExitReason {
-        loop {
-            if let Some(reason) = ctx.take_stop() {
-                return self.terminate(actor, ctx, reason).await;
-            }
-            // Without this an actor whose queue is never empty would keep its worker for itself.
-            if self.handled >= SLICE_MAX {
-                self.handled = 0;
-                yield_now().await;
-            }
-            self.handled += 1;
-            let next = match self.next().await {
-                Ok(next) => next,
-                Err(reason) => return reason,
-            };
-            let handled = match next {
-                Inner::Message(message) => self.handle(message, actor, ctx).await,
-                Inner::Stop(reason) => return self.terminate(actor, ctx, reason).await,
-                Inner::Exit { from, reason } if self.cell.parent == Some(from) => {
-                    return self.terminate(actor, ctx, reason).await;
+    /// Takes what has arrived before `init` begins or goes on: an exit may have come even sooner.
+    fn receive_before_init(&mut self) -> Step {
+        match matches!(self.course().stage, Stage::Init).then(|| self.receive_all()) {
+            Some(Err(reason)) => self.die(reason),
+            _ => Step::Continue(()),
+        }
+    }
+
+    /// Goes on with the future that is under way.
+    fn go_on(&mut self, cx: &mut Context<'_>) -> Step {
+        match self.poll(cx) {
+            Poll::Ready(result) => self.finished(result),
+            Poll::Pending if matches!(self.course().stage, Stage::Ending) => Step::Break(After::Sleep),
+            Poll::Pending => {
+                self.give_back();
+                loop {
+                    if let Err(reason) = self.receive_all() {
+                        return self.die(reason);
+                    }
+                    if self.cell.mailbox.park() {
+                        return Step::Break(After::Sleep);
+                    }
                 }
-                Inner::Exit { from, reason } => self.inform(Info::Exit { from, reason }, actor, ctx).await,
-                Inner::Timer { id, tag } if ctx.timer_is_due(id) => self.inform(Info::Timer(tag), actor, ctx).await,
-                Inner::Timer { .. } => Ok(()),
-                Inner::Down(info) if self.is_monitored(&info) => self.inform(info, actor, ctx).await,
-                Inner::Down(_) => Ok(()),
-            };
-            if let Err(reason) = handled {
-                return reason;
             }
         }
     }
 
-    async fn handle(&mut self, message: Message<A>, actor: &mut A, ctx: &mut Ctx<A>) -> Result<(), ExitReason> {
-        self.cell.credits.give_back();
+    /// Does what follows from the end of a future.
+    fn finished(&mut self, result: Result<(), ExitReason>) -> Step {
+        match (&mut self.course().stage, result) {
+            (Stage::Init, Ok(())) => match self.take_failed() {
+                None => self.begin_serving(),
+                Some(reason) => self.fail(reason),
+            },
+            (Stage::Init, Err(reason)) => self.fail(reason),
+            (Stage::Serving, Ok(())) => {
+                self.cell.handling.set(None);
+                self.stop_if_asked()
+            }
+            (Stage::Serving, Err(reason)) => self.end(reason),
+            (Stage::Terminating(reason), Ok(())) => {
+                let reason = std::mem::replace(reason, ExitReason::Normal);
+                self.end(reason)
+            }
+            // Its own reason counts if cleaning up fails.
+            (Stage::Terminating(_), Err(reason)) => self.end(reason),
+            (Stage::Ending, _) => self.leave(),
+        }
+    }
+
+    fn begin_serving(&mut self) -> Step {
+        let addr = Addr::of(self.cell);
+        self.course().stage = Stage::Serving;
+        tracing::debug!(pid = %self.cell.pid(), kind = std::any::type_name::<A>(), "actor started");
+        // A starter that waits no more has asked the actor to stop.
+        if let Some(started) = self.course().started.take() {
+            started.send(Ok(addr));
+        }
+        self.stop_if_asked()
+    }
+
+    fn stop_if_asked(&mut self) -> Step {
+        if let Some(reason) = self.ctx().take_stop() {
+            self.terminate(reason);
+        }
+        Step::Continue(())
+    }
+
+    /// Lets the actor clean up.
+    fn terminate(&mut self, reason: ExitReason) {
+        self.course().stage = Stage::Terminating(reason.clone());
+        self.begin(Terminate(reason));
+    }
+
+    /// Handles the next thing in the queue, or goes to sleep.
+    fn next(&mut self) -> Step {
+        if let Err(reason) = self.receive_all() {
+            return self.die(reason);
+        }
+        let Some(next) = self.course().inner.next() else {
+            self.give_back();
+            return match self.cell.mailbox.park() {
+                true => Step::Break(After::Sleep),
+                false => Step::Continue(()),
+            };
+        };
+        match next.open() {
+            Opened::Message(message) => self.handle_message(message),
+            Opened::Encoded(encoded) => self.handle_encoded(encoded),
+            Opened::Signal(signal) => self.handle_signal(signal),
+        }
+        Step::Continue(())
+    }
+
+    fn handle_message(&mut self, message: Message<A>) {
+        self.spend();
         if !message.is_wanted() {
-            quietly(|| drop(message));
-            return Ok(());
+            return quietly(|| drop(message));
         }
-        let handling = message.name();
-        self.cell.ties().handling = Some(handling);
-        let handled = self.drive(message.handle(actor, ctx)).await;
-        if handled.is_ok() {
-            // Kept on failure: the crash report names it.
-            self.cell.ties().handling = None;
+        // Kept on failure: the crash report names it.
+        self.cell.handling.set(Some(message.table()));
+        self.handle(message);
+    }
+
+    fn handle_encoded(&mut self, encoded: Encoded<A>) {
+        if !encoded.reply_to.is_wanted() {
+            return self.spend();
         }
-        handled
-    }
-
-    async fn inform(&mut self, info: Info, actor: &mut A, ctx: &mut Ctx<A>) -> Result<(), ExitReason> {
-        self.drive(Box::pin(async { actor.info(info, ctx).await })).await
-    }
-
-    /// Lets the actor clean up; returns the reason it ends with: its own if cleaning up fails.
-    async fn terminate(&mut self, actor: &mut A, ctx: &mut Ctx<A>, reason: ExitReason) -> ExitReason {
-        let done = self.drive(Box::pin(async { actor.terminate(&reason, ctx).await })).await;
-        done.map_or_else(|failure| failure, |()| reason)
-    }
-
-    /// Returns the next thing to handle.
-    ///
-    /// # Errors
-    /// The reason to end with, if a signal said so.
-    async fn next(&mut self) -> Result<Inner<A>, ExitReason> {
-        loop {
-            self.take_queued()?;
-            if let Some(next) = self.inner.pop_front() {
-                return Ok(next);
-            }
-            self.handled = 0;
-            // Woken without an arrival, it looks and sleeps on.
-            let mut slept = false;
-            poll_fn(|cx| match !std::mem::replace(&mut slept, true) && self.cell.mailbox.park(cx.waker()) {
-                true => Poll::Pending,
-                false => Poll::Ready(()),
-            })
-            .await;
-        }
-    }
-
-    /// Runs `future` to its end, taking what arrives meanwhile.
-    ///
-    /// # Errors
-    /// The reason to end with, if a signal said so (the future is dropped where it waits) or if the future panicked.
-    async fn drive<T>(&mut self, future: BoxFuture<'_, T>) -> Result<T, ExitReason> {
-        let mut future = Some(future);
-        poll_fn(|cx| {
-            let running = future.as_mut().expect("polled only until it is ready");
-            let polled = catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx)));
-            let result = match polled {
-                Ok(Poll::Ready(value)) => Ok(value),
-                Err(panic) => Err(ExitReason::panicked(panic)),
-                Ok(Poll::Pending) => match self.take_arrivals(cx) {
-                    Ok(()) => return Poll::Pending,
-                    Err(reason) => Err(reason),
-                },
-            };
-            quietly(|| drop(future.take()));
-            Poll::Ready(result)
-        })
-        .await
-    }
-
-    fn take_queued(&mut self) -> Result<(), ExitReason> {
-        loop {
-            while let Some(item) = self.arrived.next() {
-                self.receive(item)?;
-            }
-            self.arrived = self.cell.mailbox.take();
-            if self.arrived.is_empty() {
-                return Ok(());
+        match (encoded.decode)(&encoded.body, encoded.reply_to).map(Item::open) {
+            Ok(Opened::Message(message)) => self.handle_message(message),
+            Ok(_) => unreachable!("tables decode to messages"),
+            Err(error) => {
+                self.spend();
+                let (pid, message) = (self.cell.pid(), encoded.name);
+                tracing::warn!(%pid, message, %error, "message of another node can't be decoded");
             }
         }
     }
 
-    /// Takes what has arrived and asks to be woken by what will.
-    fn take_arrivals(&mut self, cx: &Context<'_>) -> Result<(), ExitReason> {
-        loop {
-            self.take_queued()?;
-            if self.cell.mailbox.park(cx.waker()) {
-                return Ok(());
+    fn handle_signal(&mut self, signal: Signal) {
+        match signal {
+            Signal::Stop { reason } => self.terminate(reason),
+            Signal::Exit { from, reason, .. } if self.cell.parent() == Some(from) => self.terminate(reason),
+            Signal::Exit { from, reason, .. } => self.begin(Inform(Info::Exit { from, reason })),
+            Signal::Timer { id, tag } if self.ctx().timer_is_due(id) => self.begin(Inform(Info::Timer(tag))),
+            // Not after `demonitor`.
+            Signal::Down { from, monitor, reason }
+                if self.cell.if_tied(|ties| ties.downs.remove(&monitor)) == Some(true) =>
+            {
+                self.begin(Inform(Info::Down { monitor, pid: from, reason }));
             }
+            _ => {}
         }
     }
 
-    /// Says whether a `Down` is still wanted: not after `demonitor`.
-    fn is_monitored(&self, info: &Info) -> bool {
-        matches!(info, Info::Down { monitor, .. } if self.cell.ties().downs.remove(monitor))
+    /// Notes that a message was taken.
+    fn spend(&mut self) {
+        let course = self.course();
+        course.gathered += 1;
+        if course.gathered >= self.cell.credits.gather() {
+            self.give_back();
+        }
+    }
+
+    /// Gives gathered credits back: before a handler waits or the process sleeps, senders must see all the room there is.
+    fn give_back(&mut self) {
+        let gathered = std::mem::take(&mut self.course().gathered);
+        if gathered > 0 {
+            self.cell.credits.give_back(gathered);
+        }
+    }
+}
+
+struct Inform(Info);
+
+impl<A: Actor> Work<A> for Inform {
+    fn work<'a>(self, actor: &'a mut A, ctx: &'a mut Ctx<A>) -> impl Future<Output = ()> + Send + 'a {
+        actor.info(self.0, ctx)
+    }
+}
+
+struct Terminate(ExitReason);
+
+impl<A: Actor> Work<A> for Terminate {
+    async fn work<'a>(self, actor: &'a mut A, ctx: &'a mut Ctx<A>) {
+        actor.terminate(&self.0, ctx).await;
     }
 }

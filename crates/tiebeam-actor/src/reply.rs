@@ -3,9 +3,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tiebeam_wire::Instant;
-use tokio::sync::oneshot;
 
 use crate::cell::{Process, Refuse, Signal};
+use crate::raw::{current, slot};
 use crate::remote::RemoteSignal;
 use crate::{CallError, Pid, Ref, System};
 
@@ -15,12 +15,13 @@ use crate::{CallError, Pid, Ref, System};
 /// [`CallError::Unanswered`]. For a cast there is nobody to answer, and answering does nothing.
 pub struct ReplyTo<R: Send + 'static> {
     slot: Slot<R>,
+    /// Whoever is to answer, once it may do so outside of its own code; until then that is the running process.
     callee: Option<Arc<dyn Process>>,
 }
 
 enum Slot<R> {
     Nobody,
-    Local(oneshot::Sender<Result<R, CallError>>),
+    Local(slot::Sender<Result<R, CallError>>),
     Remote(RemoteCaller, fn(&R) -> Vec<u8>),
 }
 
@@ -46,7 +47,7 @@ impl<R: Send + 'static> ReplyTo<R> {
     pub fn send(mut self, reply: R) {
         match std::mem::replace(&mut self.slot, Slot::Nobody) {
             Slot::Nobody => {}
-            Slot::Local(caller) => drop(caller.send(Ok(reply))),
+            Slot::Local(caller) => caller.send(Ok(reply)),
             Slot::Remote(caller, encode) => caller.answer(Ok(encode(&reply).into())),
         }
     }
@@ -61,15 +62,23 @@ impl<R: Send + 'static> ReplyTo<R> {
         Self { slot: Slot::Nobody, callee: None }
     }
 
-    pub(crate) fn local(caller: oneshot::Sender<Result<R, CallError>>, callee: Arc<dyn Process>) -> Self {
-        Self { slot: Slot::Local(caller), callee: Some(callee) }
+    pub(crate) const fn local(caller: slot::Sender<Result<R, CallError>>) -> Self {
+        Self { slot: Slot::Local(caller), callee: None }
+    }
+
+    /// Lets the answer be kept anywhere.
+    pub(crate) fn kept_by(mut self, callee: Arc<dyn Process>) -> Self {
+        if !matches!(self.slot, Slot::Nobody) {
+            self.callee = Some(callee);
+        }
+        self
     }
 
     /// Refuses the call.
     pub(crate) fn refuse(mut self, error: CallError) {
         match std::mem::replace(&mut self.slot, Slot::Nobody) {
             Slot::Nobody => {}
-            Slot::Local(caller) => drop(caller.send(Err(error))),
+            Slot::Local(caller) => caller.send(Err(error)),
             Slot::Remote(caller, _) => caller.answer(Err(error)),
         }
     }
@@ -87,9 +96,9 @@ impl<R: Send + 'static> ReplyTo<R> {
 
 /// A caller on another node, before it is known what type it is answered with.
 impl ReplyTo<()> {
-    pub(crate) fn remote(caller: Option<RemoteCaller>, callee: Arc<dyn Process>) -> Self {
+    pub(crate) fn remote(caller: Option<RemoteCaller>) -> Self {
         let slot = caller.map_or(Slot::Nobody, |caller| Slot::Remote(caller, |()| Vec::new()));
-        Self { slot, callee: Some(callee) }
+        Self { slot, callee: None }
     }
 
     pub(crate) fn encoded_by<R: Send + 'static>(mut self, encode: fn(&R) -> Vec<u8>) -> ReplyTo<R> {
@@ -97,26 +106,33 @@ impl ReplyTo<()> {
             Slot::Remote(caller, _) => Slot::Remote(caller, encode),
             Slot::Nobody | Slot::Local(_) => Slot::Nobody,
         };
-        ReplyTo { slot, callee: self.callee.take() }
+        ReplyTo { slot, callee: None }
     }
 }
 
 impl<R: Send + 'static> Drop for ReplyTo<R> {
     fn drop(&mut self) {
-        let (Some(callee), slot) = (self.callee.take(), std::mem::replace(&mut self.slot, Slot::Nobody)) else {
-            return;
-        };
-        let refuse: Refuse = match slot {
+        let refuse: Refuse = match std::mem::replace(&mut self.slot, Slot::Nobody) {
             Slot::Nobody => return,
             Slot::Local(caller) if caller.is_closed() => return,
-            Slot::Local(caller) => Box::new(move |error| drop(caller.send(Err(error)))),
+            Slot::Local(caller) => Box::new(move |error| caller.send(Err(error))),
             Slot::Remote(caller, _) => Box::new(move |error| caller.answer(Err(error))),
         };
-        // Whether the actor forgot the caller or is just dying is known to its process alone, so it is asked: dying, it
-        // answers with its reason. If it's gone its reason is known.
-        if let Err(Signal::Abandoned(refuse)) = callee.signal(Signal::Abandoned(refuse)) {
-            refuse(callee.exit_reason().map_or(CallError::NoProc, |reason| CallError::Exit(reason.clone())));
+        match self.callee.take() {
+            Some(callee) => abandon(Some(&*callee), refuse),
+            None => current::with(|callee| abandon(callee, refuse)),
         }
+    }
+}
+
+/// Has a caller told that there will be no answer.
+///
+/// Whether the actor forgot the caller or is just dying is known to its process alone, so it is asked: dying, it answers
+/// with its reason. If it's gone its reason is known.
+fn abandon(callee: Option<&dyn Process>, refuse: Refuse) {
+    let Some(callee) = callee else { return refuse(CallError::NoProc) };
+    if let Err(Signal::Abandoned(refuse)) = callee.signal(Signal::Abandoned(refuse)) {
+        refuse(callee.exit_reason().map_or(CallError::NoProc, |reason| CallError::Exit(reason.clone())));
     }
 }
 

@@ -12,7 +12,6 @@
 //! with it; what waits in the queue is stolen.
 
 use std::cell::RefCell;
-use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
@@ -20,9 +19,13 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use async_task::{Runnable, ScheduleInfo, WithInfo};
 use crossbeam_deque::{Injector, Steal, Stealer, Worker as Queue};
 use futures::task::AtomicWaker;
+
+use crate::cell::Process;
+
+/// A process that is to have a turn.
+type Ready = Arc<dyn Process>;
 
 /// How many processes a worker runs before tokio's other tasks get their turn.
 const TURNS_MAX: u32 = 1024;
@@ -45,7 +48,7 @@ pub(crate) struct Scheduler {
 
 struct Shared {
     /// Woken from outside of all workers.
-    injector: Injector<Runnable>,
+    injector: Injector<Ready>,
     seats: Box<[Seat]>,
     sleepers: AtomicUsize,
     /// Workers that were not dropped.
@@ -56,7 +59,7 @@ struct Shared {
 
 /// What others see of a worker.
 struct Seat {
-    stealer: Stealer<Runnable>,
+    stealer: Stealer<Ready>,
     waker: AtomicWaker,
     asleep: AtomicBool,
 }
@@ -64,8 +67,8 @@ struct Seat {
 /// A worker's own part, in its thread while it runs.
 struct Local {
     shared: Arc<Shared>,
-    queue: Queue<Runnable>,
-    next: Option<Runnable>,
+    queue: Queue<Ready>,
+    next: Option<Ready>,
 }
 
 struct Worker {
@@ -79,25 +82,30 @@ thread_local! {
 }
 
 impl Scheduler {
-    /// Runs `process` until it is done. `abandon` must drop all wakers of processes of this scheduler; that of the first
-    /// call counts.
-    pub(crate) fn run(
-        &self,
-        process: impl Future<Output = ()> + Send + 'static,
-        abandon: impl Fn() + Send + Sync + 'static,
-    ) {
-        let shared = Arc::clone(self.shared.get_or_init(|| start(Box::new(abandon))));
-        let schedule = WithInfo(move |runnable, info: ScheduleInfo| shared.schedule(runnable, info));
-        let (runnable, task) = async_task::spawn(process, schedule);
-        task.detach();
-        runnable.schedule();
+    /// Starts the workers unless they run. `abandon` must abandon all processes; that of the first call counts.
+    pub(crate) fn start(&self, abandon: impl Fn() + Send + Sync + 'static) {
+        self.shared.get_or_init(|| start(Box::new(abandon)));
+    }
+
+    /// Gives a process a turn that was woken.
+    pub(crate) fn queue(&self, process: Ready) {
+        if let Some(shared) = self.shared.get() {
+            shared.queue(process);
+        }
+    }
+
+    /// Gives a process another turn, behind all others.
+    pub(crate) fn queue_again(&self, process: Ready) {
+        if let Some(shared) = self.shared.get() {
+            shared.queue_again(process);
+        }
     }
 }
 
 fn start(abandon: Box<dyn Fn() + Send + Sync>) -> Arc<Shared> {
     let count = tokio::runtime::Handle::current().metrics().num_workers().max(1);
-    let queues: Vec<Queue<Runnable>> = (0..count).map(|_| Queue::new_fifo()).collect();
-    let seat = |queue: &Queue<Runnable>| Seat {
+    let queues: Vec<Queue<Ready>> = (0..count).map(|_| Queue::new_fifo()).collect();
+    let seat = |queue: &Queue<Ready>| Seat {
         stealer: queue.stealer(),
         waker: AtomicWaker::new(),
         asleep: AtomicBool::new(false),
@@ -120,29 +128,42 @@ fn start(abandon: Box<dyn Fn() + Send + Sync>) -> Arc<Shared> {
 }
 
 impl Shared {
-    fn schedule(self: &Arc<Self>, runnable: Runnable, info: ScheduleInfo) {
+    fn queue(self: &Arc<Self>, process: Ready) {
+        self.with_local(process, |local, process| match local.next.replace(process) {
+            Some(displaced) => {
+                local.queue.push(displaced);
+                true
+            }
+            // One process alone is not worth another worker's waking up.
+            None => false,
+        });
+    }
+
+    fn queue_again(self: &Arc<Self>, process: Ready) {
+        self.with_local(process, |local, process| {
+            let is_alone = local.next.is_none() && local.queue.is_empty();
+            local.queue.push(process);
+            !is_alone
+        });
+    }
+
+    /// Leaves `process` with the worker that runs this, or with any; `put` says whether another worker should help.
+    fn with_local(self: &Arc<Self>, process: Ready, put: impl FnOnce(&mut Local, Ready) -> bool) {
         if self.workers.load(Ordering::Acquire) == 0 {
             // The runtime is gone: the process is dropped where it waits.
             return;
         }
-        let from_outside = LOCAL.with(|local| {
+        let helps = LOCAL.with(|local| {
             let mut local = local.borrow_mut();
-            let Some(local) = local.as_mut().filter(|local| Arc::ptr_eq(&local.shared, self)) else {
-                return Some(runnable);
-            };
-            if info.woken_while_running {
-                local.queue.push(runnable);
-            } else if let Some(displaced) = local.next.replace(runnable) {
-                local.queue.push(displaced);
-            } else {
-                // One process alone is not worth another worker's waking up.
-                return None;
+            match local.as_mut().filter(|local| Arc::ptr_eq(&local.shared, self)) {
+                Some(local) => put(local, process),
+                None => {
+                    self.injector.push(process);
+                    true
+                }
             }
-            self.wake_one();
-            None
         });
-        if let Some(runnable) = from_outside {
-            self.injector.push(runnable);
+        if helps {
             self.wake_one();
         }
     }
@@ -171,23 +192,23 @@ impl Shared {
 
 impl Local {
     /// Returns who is to run next.
-    fn take(&mut self, index: usize, nexts: &mut u32, turns: u32) -> Option<Runnable> {
+    fn take(&mut self, index: usize, nexts: &mut u32, turns: u32) -> Option<Ready> {
         if turns.is_multiple_of(TURNS_PER_INJECTOR)
-            && let Steal::Success(runnable) = self.shared.injector.steal()
+            && let Steal::Success(process) = self.shared.injector.steal()
         {
-            return Some(runnable);
+            return Some(process);
         }
         if *nexts < NEXT_MAX
-            && let Some(runnable) = self.next.take()
+            && let Some(process) = self.next.take()
         {
             *nexts += 1;
-            return Some(runnable);
+            return Some(process);
         }
         *nexts = 0;
         self.queue.pop().or_else(|| self.next.take()).or_else(|| self.steal(index))
     }
 
-    fn steal(&self, index: usize) -> Option<Runnable> {
+    fn steal(&self, index: usize) -> Option<Ready> {
         let others = self.shared.seats.iter().enumerate().filter(|(i, _)| *i != index);
         std::iter::once_with(|| retry(|| self.shared.injector.steal_batch_and_pop(&self.queue)))
             .chain(others.map(|(_, seat)| retry(|| seat.stealer.steal_batch_and_pop(&self.queue))))
@@ -196,10 +217,10 @@ impl Local {
     }
 }
 
-fn retry(steal: impl Fn() -> Steal<Runnable>) -> Option<Runnable> {
+fn retry(steal: impl Fn() -> Steal<Ready>) -> Option<Ready> {
     loop {
         match steal() {
-            Steal::Success(runnable) => return Some(runnable),
+            Steal::Success(process) => return Some(process),
             Steal::Empty => return None,
             Steal::Retry => {}
         }
@@ -224,10 +245,10 @@ impl Worker {
         let started = tiebeam_world::now();
         let (mut nexts, mut turns) = (0, 0);
         loop {
-            let Some(runnable) = self.take(&mut nexts).or_else(|| self.sleep(cx, &mut nexts)) else { return };
+            let Some(process) = self.take(&mut nexts).or_else(|| self.sleep(cx, &mut nexts)) else { return };
             // A process catches what its actor's code throws; this is for faults of the runtime itself, of which the
             // other processes must not die.
-            if catch_unwind(AssertUnwindSafe(|| runnable.run())).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| process.turn())).is_err() {
                 tracing::error!("process ended by a panic outside of its actor");
             }
             turns += 1;
@@ -241,13 +262,13 @@ impl Worker {
         }
     }
 
-    fn take(&mut self, nexts: &mut u32) -> Option<Runnable> {
+    fn take(&mut self, nexts: &mut u32) -> Option<Ready> {
         self.turns = self.turns.wrapping_add(1);
         LOCAL.with(|local| local.borrow_mut().as_mut()?.take(self.index, nexts, self.turns))
     }
 
     /// Goes to sleep unless there is work after all.
-    fn sleep(&mut self, cx: &Context<'_>, nexts: &mut u32) -> Option<Runnable> {
+    fn sleep(&mut self, cx: &Context<'_>, nexts: &mut u32) -> Option<Ready> {
         let shared = LOCAL.with(|local| local.borrow().as_ref().map(|local| Arc::clone(&local.shared)))?;
         let seat = &shared.seats[self.index];
         seat.waker.register(cx.waker());

@@ -1,13 +1,12 @@
+use std::cell::Cell as ThreadCell;
 use std::fmt;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use tokio::sync::oneshot;
-
-use crate::cell::{Cell, Process, Signal, Ties};
-use crate::credits::Credits;
-use crate::mailbox::Mailbox;
-use crate::{Actor, Addr, ExitKind, ExitReason, Pid, System, current, process};
+use crate::cell::{Cell, Process, Signal};
+use crate::raw::own::Own;
+use crate::raw::slot::slot;
+use crate::{Actor, Addr, ExitKind, ExitReason, System};
 
 /// Starts actors, linked to a parent if it came from one. A value: change it, use it, clone it.
 #[derive(Clone)]
@@ -48,38 +47,49 @@ impl Starter {
     /// # Errors
     /// The reason why `init` failed, which is told in no other way; the process is gone and its name free.
     pub async fn spawn<A: Actor>(self, args: A::Args) -> Result<Addr<A>, ExitReason> {
-        let cell = self.cell::<A>();
-        let pid = cell.pid;
-        self.system.added(Arc::<Cell<A>>::clone(&cell))?;
-        if let Some(name) = self.name
-            && let Err(error) = self.system.register(name, pid)
-        {
-            self.system.removed(pid);
-            return Err(ExitReason::Other(error.to_string()));
+        let (started, start) = slot();
+        let parent = self.parent.as_ref().map(|parent| parent.pid());
+        let cell = Cell::<A>::new(self.system.clone(), parent, self.mailbox_messages_max, args, started);
+        if let Err(reason) = self.admit(Arc::<Cell<A>>::clone(&cell)) {
+            cell.abandon();
+            return Err(reason);
         }
-        let adoption = Adoption::new(self.parent, pid, &cell);
-        let (started, start) = oneshot::channel();
-        self.system.run(current::scope(pid, process::run(cell, args, started)));
+        let adoption = Adoption::new(self.parent, Arc::<Cell<A>>::clone(&cell));
+        first_turn(cell);
         let result = start.await.unwrap_or(Err(ExitReason::NoProc));
-        if result.is_ok() {
-            adoption.keep();
-        }
+        adoption.conclude(result.is_ok());
         result
     }
 
-    fn cell<A: Actor>(&self) -> Arc<Cell<A>> {
-        Arc::new(Cell {
-            system: self.system.clone(),
-            pid: self.system.fresh_pid(),
-            parent: self.parent.as_ref().map(|parent| parent.pid()),
-            mailbox: Mailbox::new(),
-            credits: Credits::new(self.mailbox_messages_max),
-            ties: Mutex::new(Ties::default()),
-            has_foreign_ties: AtomicBool::new(false),
-            exit: OnceLock::new(),
-            table: OnceLock::new(),
+    /// Makes a process known, with its name.
+    fn admit(&self, process: Arc<dyn Process>) -> Result<(), ExitReason> {
+        let pid = process.pid();
+        self.system.added(process)?;
+        let Some(name) = &self.name else { return Ok(()) };
+        self.system.register(name.as_str(), pid).map_err(|error| {
+            self.system.removed(pid);
+            ExitReason::Other(error.to_string())
         })
     }
+}
+
+/// How many starts may lie within each other on one stack.
+const NESTED_STARTS_MAX: u32 = 8;
+
+/// Lets a process begin: here and now, since its starter waits for it, unless that would take too much stack.
+fn first_turn<A: Actor>(cell: Arc<Cell<A>>) {
+    thread_local! {
+        static NESTED: ThreadCell<u32> = const { ThreadCell::new(0) };
+    }
+    let nested = NESTED.get();
+    if nested >= NESTED_STARTS_MAX {
+        let system = cell.system.clone();
+        return system.queue(cell);
+    }
+    cell.system.start_workers();
+    NESTED.set(nested + 1);
+    Own::turn(&cell, |turn, cx| turn.take_first(cx));
+    NESTED.set(nested);
 }
 
 impl fmt::Debug for Starter {
@@ -89,36 +99,50 @@ impl fmt::Debug for Starter {
     }
 }
 
-/// Links parent and child before the child runs, and takes the parent's end back if the start fails or is given up:
-/// the start's result says so, and an exit signal would say it twice.
+/// Links parent and child before the child runs, and parts them again if the start fails or is given up: the start's
+/// result says so, and an exit signal would say it twice.
 struct Adoption {
     parent: Option<Arc<dyn Process>>,
-    child: Pid,
+    /// There until the start is concluded.
+    child: Option<Arc<dyn Process>>,
 }
 
 impl Adoption {
-    fn new<A: Actor>(parent: Option<Arc<dyn Process>>, child: Pid, cell: &Cell<A>) -> Self {
+    fn new(parent: Option<Arc<dyn Process>>, child: Arc<dyn Process>) -> Self {
         if let Some(parent) = &parent {
-            parent.ties().links.link(child);
-            cell.ties().links.link(parent.pid());
+            parent.tie(|ties| ties.links.link(child.pid()));
+            child.tie(|ties| ties.links.link(parent.pid()));
             // A starter may outlive the actor it came from, which then has told its links already and will not again.
             if parent.exit_reason().is_some() {
                 let from = parent.pid();
-                let _ = cell.signal(Signal::Exit { from, reason: ExitReason::NoProc, kind: ExitKind::Broken });
+                let _ = child.signal(Signal::Exit { from, reason: ExitReason::NoProc, kind: ExitKind::Broken });
             }
         }
-        Self { parent, child }
+        Self { parent, child: Some(child) }
     }
 
-    fn keep(mut self) {
-        self.parent = None;
+    fn conclude(mut self, has_started: bool) {
+        let child = self.child.take();
+        if let (Some(parent), Some(child), false) = (&self.parent, child, has_started) {
+            parent.tie(|ties| ties.links.forget(child.pid()));
+        }
     }
 }
 
 impl Drop for Adoption {
+    /// The starter waits no more.
     fn drop(&mut self) {
+        let Some(child) = self.child.take() else { return };
         if let Some(parent) = &self.parent {
-            parent.ties().links.forget(self.child);
+            // Its end will reach the child through the link, with the true reason.
+            if parent.marks().is_dying.load(Ordering::Relaxed) {
+                return;
+            }
+            let unlinked = parent.tie(|ties| ties.links.unlink(child.pid()));
+            if let Some(id) = unlinked {
+                let _ = child.signal(Signal::Unlink { from: parent.pid(), id });
+            }
         }
+        let _ = child.signal(Signal::Stop { reason: ExitReason::Shutdown });
     }
 }

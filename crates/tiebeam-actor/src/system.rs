@@ -2,23 +2,24 @@
 
 mod introspect;
 mod names;
+mod processes;
 mod remote;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tiebeam_wire::{Incarnation, NodeId};
-use tokio::sync::oneshot;
 
 pub use introspect::ProcessInfo;
 
 use crate::cell::{Process, Signal};
+use crate::raw::{current, slot};
 use crate::scheduler::Scheduler;
 use crate::{Actor, Addr, CallError, ExitKind, ExitReason, Named, Pid, Ref, RegisterError, Router, Starter};
 use names::Names;
+use processes::Processes;
 use remote::Calls;
 
 /// The limits of a [`System`].
@@ -51,7 +52,7 @@ struct Inner {
     config: Config,
     serials: AtomicU64,
     refs: AtomicU64,
-    processes: RwLock<BTreeMap<u64, Arc<dyn Process>>>,
+    processes: Processes,
     names: Mutex<Names>,
     router: RwLock<Option<Arc<dyn Router>>>,
     calls: Mutex<Calls>,
@@ -74,7 +75,7 @@ impl System {
             config,
             serials: AtomicU64::new(1),
             refs: AtomicU64::new(1),
-            processes: RwLock::default(),
+            processes: Processes::default(),
             names: Mutex::default(),
             router: RwLock::default(),
             calls: Mutex::default(),
@@ -100,7 +101,7 @@ impl System {
     /// Sends an exit signal. Non-normal reasons end an actor that doesn't trap exits; [`ExitReason::Kill`] ends any.
     /// Nothing happens if there is no such process.
     pub fn exit(&self, pid: Pid, reason: ExitReason) {
-        let from = crate::current::sender(self);
+        let from = current::sender(self);
         self.send(pid, Signal::Exit { from, reason, kind: ExitKind::Sent });
     }
 
@@ -108,7 +109,7 @@ impl System {
     /// [`ExitReason::NoProc`] at once if there is none. For code that is no actor; actors use
     /// [`Ctx::monitor`](crate::Ctx::monitor).
     pub fn wait(&self, pid: Pid) -> impl Future<Output = ExitReason> + Send + use<> {
-        let (waiter, ended) = oneshot::channel();
+        let (waiter, ended) = slot::slot();
         self.send(pid, Signal::Wait(waiter));
         async move { ended.await.unwrap_or(ExitReason::NoProc) }
     }
@@ -120,7 +121,9 @@ impl System {
     pub fn register(&self, name: impl Into<String>, pid: Pid) -> Result<(), RegisterError> {
         let process = self.process(pid).ok_or(RegisterError::NoProc { pid })?;
         let mut names = self.names();
-        // Under the lock: an ending process sets its reason first and frees its names after.
+        // Under the lock: an ending process sets its reason first and frees its names after, if it sees the mark.
+        process.marks().has_name.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
         if process.exit_reason().is_some() {
             return Err(RegisterError::NoProc { pid });
         }
@@ -195,19 +198,27 @@ impl System {
         if (pid.node, pid.incarnation) != (self.inner.root.node, self.inner.root.incarnation) {
             return None;
         }
-        self.table().get(&pid.serial).cloned()
+        self.inner.processes.get(pid.serial)
     }
 
-    /// Runs a process's future.
-    pub(crate) fn run(&self, process: impl Future<Output = ()> + Send + 'static) {
+    /// Starts what gives processes their turns, unless it runs.
+    pub(crate) fn start_workers(&self) {
         // Weak: the workers outlive the last handle to the system, and must not keep it alive.
         let inner = Arc::downgrade(&self.inner);
-        let abandon = move || {
+        self.inner.scheduler.start(move || {
             let Some(inner) = inner.upgrade() else { return };
-            let processes: Vec<_> = Self { inner }.table().values().cloned().collect();
-            processes.iter().for_each(|process| process.abandon());
-        };
-        self.inner.scheduler.run(process, abandon);
+            inner.processes.all().into_iter().for_each(Process::abandon);
+        });
+    }
+
+    /// Gives a process a turn that was woken.
+    pub(crate) fn queue(&self, process: Arc<dyn Process>) {
+        self.inner.scheduler.queue(process);
+    }
+
+    /// Gives a process another turn, behind all others.
+    pub(crate) fn queue_again(&self, process: Arc<dyn Process>) {
+        self.inner.scheduler.queue_again(process);
     }
 
     /// Puts a new process into the table.
@@ -215,20 +226,15 @@ impl System {
     /// # Errors
     /// The reason for the starter, if there are too many.
     pub(crate) fn added(&self, process: Arc<dyn Process>) -> Result<(), ExitReason> {
-        let mut processes = self.inner.processes.write().unwrap_or_else(PoisonError::into_inner);
         let limit = self.inner.config.processes_max;
-        if processes.len() >= limit as usize {
-            return Err(ExitReason::Other(format!("node has {limit} processes already, which is the limit")));
+        match self.inner.processes.add(process.pid().serial, process, limit) {
+            true => Ok(()),
+            false => Err(ExitReason::Other(format!("node has {limit} processes already, which is the limit"))),
         }
-        processes.insert(process.pid().serial, process);
-        Ok(())
     }
 
     pub(crate) fn removed(&self, pid: Pid) {
-        let mut processes = self.inner.processes.write().unwrap_or_else(PoisonError::into_inner);
-        let process = processes.remove(&pid.serial);
-        drop(processes);
-        drop(process);
+        self.inner.processes.remove(pid.serial);
     }
 
     pub(crate) fn names_freed(&self, pid: Pid) {
@@ -255,7 +261,7 @@ impl System {
             Signal::Link { from } => self.send(from, Signal::Exit { from: to, reason, kind: ExitKind::Broken }),
             Signal::Unlink { from, id } => self.send(from, Signal::UnlinkAck { from: to, id }),
             Signal::Monitor { from, monitor } => self.send(from, Signal::Down { from: to, monitor, reason }),
-            Signal::Wait(waiter) => drop(waiter.send(reason)),
+            Signal::Wait(waiter) => waiter.send(reason),
             Signal::Abandoned(refuse) => refuse(CallError::NoProc),
             Signal::UnlinkAck { .. }
             | Signal::Exit { .. }
@@ -269,10 +275,6 @@ impl System {
 
     fn names(&self) -> MutexGuard<'_, Names> {
         self.inner.names.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn table(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<u64, Arc<dyn Process>>> {
-        self.inner.processes.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

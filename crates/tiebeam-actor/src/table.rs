@@ -1,16 +1,17 @@
 use std::any::{Any, TypeId};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::sync::{PoisonError, RwLock};
 
-use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tiebeam_wire::codec::{self, DecodeError};
 
 use crate::actor::{Dispatch, Immediate, Later};
-use crate::cell::{BoxFuture, Envelope};
+use crate::message::{Decode, Typed};
+use crate::raw::item::Item;
 use crate::remote::CODEC_VERSION;
-use crate::{Actor, CallError, Ctx, Deferred, Handler, ReplyTo};
+use crate::{Actor, CallError, Deferred, Handler, ReplyTo};
 
 /// Lists the messages that an actor takes from other nodes, each under a tag that stays the same for ever.
 /// As in `Table::new().call::<Reserve>(1).cast::<Note>(2).call_deferred::<Audit>(3)`. A tag is part of the wire format: it is
@@ -32,8 +33,6 @@ pub(crate) struct Entry<A: Actor> {
 }
 
 type DecodeReply = fn(&[u8]) -> Result<Box<dyn Any + Send>, DecodeError>;
-
-type Decode<A> = fn(&[u8], ReplyTo<()>) -> Result<Box<dyn Envelope<A>>, DecodeError>;
 
 impl<A: Actor> Table<A> {
     /// Makes an empty table: no other node may send anything.
@@ -126,7 +125,23 @@ impl<A: Actor> fmt::Debug for Table<A> {
     }
 }
 
-fn decode<A, M, Mode>(body: &[u8], reply_to: ReplyTo<()>) -> Result<Box<dyn Envelope<A>>, DecodeError>
+/// Returns the table of `A`, which is made once and kept: there are as many as there are types of actors.
+pub(crate) fn table_of<A: Actor>() -> &'static Table<A> {
+    type Tables = HashMap<TypeId, &'static (dyn Any + Send + Sync)>;
+    static TABLES: RwLock<Option<Tables>> = RwLock::new(None);
+    let id = TypeId::of::<A>();
+    let known =
+        TABLES.read().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(|tables| tables.get(&id).copied());
+    let table = known.unwrap_or_else(|| {
+        // Made without the lock: it is the actor's own code, and may panic.
+        let table = Box::new(A::table());
+        let mut tables = TABLES.write().unwrap_or_else(PoisonError::into_inner);
+        *tables.get_or_insert_default().entry(id).or_insert_with(|| Box::leak(table))
+    });
+    table.downcast_ref().expect("kept under its own type")
+}
+
+fn decode<A, M, Mode>(body: &[u8], reply_to: ReplyTo<()>) -> Result<Item<A>, DecodeError>
 where
     A: Dispatch<M, Mode>,
     M: DeserializeOwned + Send + 'static,
@@ -136,62 +151,11 @@ where
     match codec::decode::<M>(CODEC_VERSION, body) {
         Ok(message) => {
             let reply_to = reply_to.encoded_by(|reply: &A::Answer| codec::encode(CODEC_VERSION, reply));
-            Ok(Box::new(Typed::<A, M, Mode> { message, reply_to }))
+            Ok(Item::message(Typed::<A, M, Mode> { message, reply_to }))
         }
         Err(error) => {
             reply_to.refuse(CallError::Incompatible);
             Err(error)
         }
-    }
-}
-
-/// A message as its sender made it.
-pub(crate) struct Typed<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> {
-    pub(crate) message: M,
-    pub(crate) reply_to: ReplyTo<A::Answer>,
-}
-
-impl<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> Envelope<A> for Typed<A, M, Mode> {
-    fn handle<'a>(self: Box<Self>, actor: &'a mut A, ctx: &'a mut Ctx<A>) -> BoxFuture<'a, ()> {
-        let Self { message, reply_to } = *self;
-        Box::pin(async move { actor.dispatch(message, reply_to, ctx).await })
-    }
-
-    fn is_wanted(&self) -> bool {
-        self.reply_to.is_wanted()
-    }
-
-    fn name(&self) -> &'static str {
-        std::any::type_name::<M>()
-    }
-}
-
-/// A message as it came from another node; decoded by its receiver, so that no lane waits for it.
-pub(crate) struct Encoded<A: Actor> {
-    pub(crate) decode: Decode<A>,
-    pub(crate) name: &'static str,
-    pub(crate) body: Bytes,
-    pub(crate) reply_to: ReplyTo<()>,
-}
-
-impl<A: Actor> Envelope<A> for Encoded<A> {
-    fn handle<'a>(self: Box<Self>, actor: &'a mut A, ctx: &'a mut Ctx<A>) -> BoxFuture<'a, ()> {
-        Box::pin(async move {
-            match (self.decode)(&self.body, self.reply_to) {
-                Ok(envelope) => envelope.handle(actor, ctx).await,
-                Err(error) => {
-                    let (pid, message) = (ctx.pid(), self.name);
-                    tracing::warn!(%pid, message, %error, "message of another node can't be decoded");
-                }
-            }
-        })
-    }
-
-    fn is_wanted(&self) -> bool {
-        self.reply_to.is_wanted()
-    }
-
-    fn name(&self) -> &'static str {
-        self.name
     }
 }

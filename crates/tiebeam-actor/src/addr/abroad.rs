@@ -4,8 +4,10 @@ use std::any::Any;
 
 use tiebeam_wire::{Instant, NodeId};
 
+use crate::raw::current;
 use crate::remote::RemoteSignal;
-use crate::{Actor, CallError, Dest, System, current};
+use crate::table::table_of;
+use crate::{Actor, CallError, Dest, System};
 
 pub(super) fn cast<A: Actor, M: Send + 'static>(
     system: &System,
@@ -13,8 +15,7 @@ pub(super) fn cast<A: Actor, M: Send + 'static>(
     to: Dest,
     message: &M,
 ) -> Result<(), CallError> {
-    let table = A::table();
-    let entry = table.entry_of::<M>().ok_or(CallError::Incompatible)?;
+    let entry = table_of::<A>().entry_of::<M>().ok_or(CallError::Incompatible)?;
     let body = (entry.encode)(message).ok_or(CallError::Incompatible)?.into();
     let from = current::sender(system);
     let signal = RemoteSignal::Message { from, to, tag: entry.tag, body, reply: None, deadline_ms: 0 };
@@ -29,8 +30,7 @@ pub(super) async fn call<A: Actor, M: Send + 'static, R: Send + 'static>(
     deadline: Instant,
 ) -> Result<R, CallError> {
     let (tag, body, decode_reply) = {
-        let table = A::table();
-        let entry = table.entry_of::<M>().ok_or(CallError::Incompatible)?;
+        let entry = table_of::<A>().entry_of::<M>().ok_or(CallError::Incompatible)?;
         (entry.tag, (entry.encode)(&message).ok_or(CallError::Incompatible)?.into(), entry.decode_reply)
     };
     drop(message);

@@ -7,21 +7,22 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tiebeam_wire::Instant;
-use tokio::sync::oneshot;
 
 use super::{CALL_TIMEOUT, Target, abroad};
 use crate::actor::Dispatch;
-use crate::cell::{BoxFuture, Cell, Process};
+use crate::cell::{BoxFuture, Cell};
 use crate::credits::NoCredit;
-use crate::table::Typed;
-use crate::{CallError, ReplyTo, System, current};
+use crate::message::Typed;
+use crate::raw::current;
+use crate::raw::item::Item;
+use crate::raw::slot::{Receiver, slot};
+use crate::{CallError, ReplyTo};
 
 /// A call that is made when it is awaited.
 ///
 /// Its result is the answer or a [`CallError`]. Dropping the future gives the call up: an answer goes nowhere, and if the
 /// callee has not begun, it never will.
 pub struct Call<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> {
-    system: System,
     target: Result<Target<A>, CallError>,
     message: M,
     timeout: Duration,
@@ -29,8 +30,8 @@ pub struct Call<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> {
 }
 
 impl<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> Call<A, M, Mode> {
-    pub(super) const fn new(system: System, target: Result<Target<A>, CallError>, message: M) -> Self {
-        Self { system, target, message, timeout: CALL_TIMEOUT, mode: PhantomData }
+    pub(super) const fn new(target: Result<Target<A>, CallError>, message: M) -> Self {
+        Self { target, message, timeout: CALL_TIMEOUT, mode: PhantomData }
     }
 
     /// Waits at most this long, for room in the mailbox and for the answer together.
@@ -56,7 +57,9 @@ enum State<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> {
 
 /// The message is in the mailbox.
 struct Waiting<R> {
-    answer: oneshot::Receiver<Result<R, CallError>>,
+    answer: Receiver<Result<R, CallError>>,
+    /// When the call was made, for the first look, which follows at once.
+    now: Option<Instant>,
     deadline: Instant,
     /// Wakes the caller if no process does that for its calls together.
     sleep: Option<BoxFuture<'static, ()>>,
@@ -100,20 +103,21 @@ impl<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> Future for Calling<
 
 impl<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> Call<A, M, Mode> {
     fn begin(self) -> Result<State<A, M, Mode>, CallError> {
-        let Self { system, target, message, timeout, .. } = self;
-        let deadline = tiebeam_world::now() + timeout;
+        let Self { target, message, timeout, .. } = self;
+        let now = tiebeam_world::now();
+        let deadline = now + timeout;
         Ok(match target? {
             Target::Here(cell) => match cell.credits.try_take() {
-                Ok(()) => State::Waiting(place::<A, M, Mode>(&cell, message, deadline)?),
+                Ok(()) => State::Waiting(place::<A, M, Mode>(&cell, message, now, deadline)?),
                 Err(NoCredit::Closed) => return Err(CallError::NoProc),
                 Err(NoCredit::Full) => State::Queueing(Box::pin(async move {
                     let credit = tiebeam_world::timeout(timeout, cell.credits.take()).await;
                     // The message never left, so this is no timeout: trying again is safe.
                     credit.map_err(|_| CallError::Overloaded)??;
-                    place::<A, M, Mode>(&cell, message, deadline)
+                    place::<A, M, Mode>(&cell, message, tiebeam_world::now(), deadline)
                 })),
             },
-            Target::Abroad(node, to) => State::Abroad(Box::pin(async move {
+            Target::Abroad(system, node, to) => State::Abroad(Box::pin(async move {
                 abroad::call::<A, M, A::Answer>(&system, node, to, message, deadline).await
             })),
         })
@@ -121,17 +125,28 @@ impl<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> Call<A, M, Mode> {
 }
 
 /// Puts a message that has its credit into the mailbox.
-fn place<A, M, Mode>(cell: &Arc<Cell<A>>, message: M, deadline: Instant) -> Result<Waiting<A::Answer>, CallError>
+fn place<A, M, Mode>(
+    cell: &Arc<Cell<A>>,
+    message: M,
+    now: Instant,
+    deadline: Instant,
+) -> Result<Waiting<A::Answer>, CallError>
 where
     A: Dispatch<M, Mode>,
     M: Send + 'static,
     Mode: 'static,
 {
-    let (caller, answer) = oneshot::channel();
-    let process: Arc<dyn Process> = Arc::<Cell<A>>::clone(cell);
-    let envelope = Box::new(Typed::<A, M, Mode> { message, reply_to: ReplyTo::local(caller, process) });
-    cell.push(envelope).map_err(|_| CallError::NoProc)?;
-    Ok(Waiting { answer, deadline, sleep: None })
+    let (caller, answer) = slot();
+    let message = Typed::<A, M, Mode> { message, reply_to: ReplyTo::local(caller) };
+    match cell.push(Item::message(message)) {
+        Ok(()) => Ok(Waiting { answer, now: Some(now), deadline, sleep: None }),
+        Err(unsent) => {
+            // The answer's place first: then nobody is told of a message that comes back.
+            drop(answer);
+            drop(unsent);
+            Err(CallError::NoProc)
+        }
+    }
 }
 
 impl<R> Waiting<R> {
@@ -142,7 +157,7 @@ impl<R> Waiting<R> {
         if let Some(sleep) = &mut self.sleep {
             return sleep.as_mut().poll(cx).map(|()| Err(CallError::Timeout));
         }
-        let now = tiebeam_world::now();
+        let now = self.now.take().unwrap_or_else(tiebeam_world::now);
         if now >= self.deadline {
             return Poll::Ready(Err(CallError::Timeout));
         }

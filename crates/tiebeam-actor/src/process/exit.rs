@@ -2,87 +2,131 @@
 
 use std::time::Duration;
 
-use super::{Inner, Runner, quietly};
-use crate::cell::{Item, Process, Signal};
-use crate::{Actor, Ctx, ExitKind, ExitReason};
+use super::{Stage, Step, quietly};
+use crate::cell::{Process, Signal};
+use crate::raw::item::{Item, Opened};
+use crate::raw::own::{After, Turn};
+use crate::{Actor, CallError, ExitKind, ExitReason};
 
 /// How long an ending actor waits for its tasks to be dropped. They are at their next await at once; one that computes
 /// for longer is left behind with a warning, so that it can't hold up a restart.
 const TASKS_STOP_WAIT_MAX: Duration = Duration::from_secs(1);
 
-impl<A: Actor> Runner<A> {
+impl<A: Actor> Turn<'_, A> {
+    /// Ends the process because a signal said so.
+    pub(super) fn die(&mut self, reason: ExitReason) -> Step {
+        self.course().is_killed = true;
+        // Whoever it was starting is not given up but orphaned, and hears of that by its link.
+        self.cell.set_dying();
+        self.cancel();
+        match self.course().started {
+            Some(_) => self.fail(reason),
+            None => self.end(reason),
+        }
+    }
+
+    /// Ends the process before its actor ran. That is the starter's result, so no exit signal tells its parent a second
+    /// time.
+    pub(super) fn fail(&mut self, reason: ExitReason) -> Step {
+        if let Some(parent) = self.cell.parent() {
+            self.cell.if_tied(|ties| ties.links.forget(parent));
+        }
+        self.end(reason)
+    }
+
     /// Ends the process, in this order: reason known, names free, tasks and timers gone, state dropped, out of the table,
     /// queue refused, links and watchers told.
-    pub(super) async fn end(&mut self, mut ctx: Ctx<A>, actor: Option<A>, reason: ExitReason) {
+    pub(super) fn end(&mut self, reason: ExitReason) -> Step {
         self.report(&reason);
-        let cell = &self.cell;
-        cell.exit.set(reason.clone()).expect("a process ends once");
+        let cell = self.cell;
+        cell.set_exit(&reason);
         cell.credits.close();
-        cell.system.names_freed(cell.pid);
-        if tiebeam_world::timeout(TASKS_STOP_WAIT_MAX, ctx.stop_tasks()).await.is_err() {
-            tracing::warn!(pid = %cell.pid, kind = cell.kind(), "tasks of an ended actor don't stop");
-        }
+        self.course().stage = Stage::Ending;
+        let Some(tasks) = self.ctx().stop_tasks() else { return self.leave() };
+        let (pid, kind) = (cell.pid(), cell.kind());
+        self.begin_apart(async move {
+            if tiebeam_world::timeout(TASKS_STOP_WAIT_MAX, tasks).await.is_err() {
+                tracing::warn!(%pid, kind, "tasks of an ended actor don't stop");
+            }
+        });
+        Step::Continue(())
+    }
+
+    /// Drops what is left and tells others.
+    pub(super) fn leave(&mut self) -> Step {
+        let actor = self.actor().take();
         quietly(|| drop(actor));
-        quietly(|| drop(ctx));
-        cell.system.removed(cell.pid);
-        self.refuse_queued();
+        let more = self.ctx().take_more();
+        quietly(|| drop(more));
+        let cell = self.cell;
+        cell.system.removed(cell.pid());
+        let reason = cell.exit_reason().cloned().unwrap_or(ExitReason::NoProc);
+        self.refuse_queued(&reason);
         self.tell(&reason);
+        if let Some(started) = self.course().started.take() {
+            // The starter hears last, when the name is free again.
+            started.send(Err(reason));
+        }
+        Step::Break(After::Over)
     }
 
     /// Answers what nobody will handle any more. What arrives from here on bounces off the closed queue.
-    fn refuse_queued(&mut self) {
-        let arrived = self.cell.mailbox.close();
-        while let Some(waiting) = self.inner.pop_front() {
-            if let Inner::Message(message) = waiting {
-                quietly(|| drop(message));
-            }
+    fn refuse_queued(&mut self, reason: &ExitReason) {
+        let outer = self.cell.mailbox.close();
+        let course = self.course();
+        let (inner, arrived) = (std::mem::take(&mut course.inner), std::mem::take(&mut course.arrived));
+        let came_too_late = match course.is_killed {
+            true => CallError::NoProc,
+            false => CallError::Exit(reason.clone()),
+        };
+        for item in inner {
+            self.refuse(item, CallError::Exit(reason.clone()), reason);
         }
-        for item in std::mem::take(&mut self.arrived).chain(arrived) {
-            match item {
-                Item::Message(message) => quietly(|| drop(message)),
-                // Its callers were promised an answer while the process lived: they hear why it ended.
-                Item::Signal(Signal::Abandoned(refuse)) => {
-                    let reason = self.cell.exit.get().cloned().unwrap_or(ExitReason::NoProc);
-                    refuse(crate::CallError::Exit(reason));
-                }
-                Item::Signal(signal) => self.cell.system.bounce(self.cell.pid, signal, ExitReason::NoProc),
-            }
+        for item in arrived.chain(outer) {
+            self.refuse(item, came_too_late.clone(), reason);
+        }
+    }
+
+    fn refuse(&self, item: Item<A>, error: CallError, reason: &ExitReason) {
+        match item.open() {
+            Opened::Message(message) => quietly(|| message.refuse(error)),
+            Opened::Encoded(encoded) => encoded.reply_to.refuse(error),
+            // Its caller was promised an answer while the process lived: it hears why that ended.
+            Opened::Signal(Signal::Abandoned(refuse)) => refuse(CallError::Exit(reason.clone())),
+            Opened::Signal(signal) => self.cell.system.bounce(self.cell.pid(), signal, ExitReason::NoProc),
         }
     }
 
     fn tell(&self, reason: &ExitReason) {
-        let cell = &self.cell;
-        let (links, monitors, watchers, waiters) = {
-            let mut ties = cell.ties();
-            let links: Vec<_> = std::mem::take(&mut ties.links).active().collect();
-            ties.children.clear();
-            let (monitors, watchers) = (std::mem::take(&mut ties.monitors), std::mem::take(&mut ties.watchers));
-            (links, monitors, watchers, std::mem::take(&mut ties.waiters))
-        };
+        let cell = self.cell;
+        let Some(ties) = cell.lock_ties().take() else { return };
+        let pid = cell.pid();
         // A monitor ends with its watcher, or the watched would keep it until it ends itself.
-        for (monitor, to) in monitors {
-            cell.system.send(to, Signal::Demonitor { from: cell.pid, monitor });
+        for (monitor, to) in ties.monitors {
+            cell.system.send(to, Signal::Demonitor { from: pid, monitor });
         }
-        for to in links {
-            let exit = Signal::Exit { from: cell.pid, reason: reason.clone(), kind: ExitKind::Link };
+        for to in ties.links.active() {
+            let exit = Signal::Exit { from: pid, reason: reason.clone(), kind: ExitKind::Link };
             cell.system.send(to, exit);
         }
-        for (monitor, to) in watchers {
-            cell.system.send(to, Signal::Down { from: cell.pid, monitor, reason: reason.clone() });
+        for (monitor, to) in ties.watchers {
+            cell.system.send(to, Signal::Down { from: pid, monitor, reason: reason.clone() });
         }
-        for waiter in waiters {
-            let _ = waiter.send(reason.clone());
+        for waiter in ties.waiters {
+            waiter.send(reason.clone());
         }
     }
 
     fn report(&self, reason: &ExitReason) {
-        let (pid, kind) = (self.cell.pid, self.cell.kind());
-        let handling = self.cell.ties().handling.unwrap_or("nothing");
-        let queue_len = self.cell.queue_len();
+        if !reason.is_abnormal() {
+            tracing::debug!(pid = %self.cell.pid(), kind = self.cell.kind(), %reason, "actor ended");
+            return;
+        }
+        let (pid, kind, queue_len) = (self.cell.pid(), self.cell.kind(), self.cell.queue_len());
+        let handling = self.cell.handling.name().unwrap_or("nothing");
         match reason {
             ExitReason::Panic(panic) => tracing::error!(%pid, kind, handling, queue_len, panic, "actor crashed"),
-            reason if reason.is_abnormal() => tracing::warn!(%pid, kind, handling, queue_len, %reason, "actor ended"),
-            reason => tracing::debug!(%pid, kind, %reason, "actor ended"),
+            reason => tracing::warn!(%pid, kind, handling, queue_len, %reason, "actor ended"),
         }
     }
 }

@@ -1,8 +1,12 @@
 //! What a signal does when it arrives.
 
-use super::{Inner, Runner};
-use crate::cell::{Item, Process, Signal};
-use crate::{Actor, CallError, ExitKind, ExitReason, Info, Pid, Ref};
+use tiebeam_wire::{Incarnation, NodeId};
+
+use super::Stage;
+use crate::cell::Signal;
+use crate::raw::item::{Item, Opened};
+use crate::raw::own::Turn;
+use crate::{Actor, CallError, ExitKind, ExitReason, Pid, Ref};
 
 /// What an exit signal comes to.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,90 +27,104 @@ fn judge(traps: bool, is_own: bool, reason: &ExitReason, kind: ExitKind) -> Verd
     }
 }
 
-impl<A: Actor> Runner<A> {
-    /// Lets a signal act, or queues what is to be handled.
+impl<A: Actor> Turn<'_, A> {
+    /// Takes all that has arrived: signals act, what is to be handled is queued.
     ///
     /// # Errors
-    /// The reason to end with.
-    pub(super) fn receive(&mut self, item: Item<A>) -> Result<(), ExitReason> {
-        let signal = match item {
-            Item::Message(message) => {
-                self.inner.push_back(Inner::Message(message));
+    /// The reason to end with, if a signal said so.
+    pub(super) fn receive_all(&mut self) -> Result<(), ExitReason> {
+        loop {
+            while let Some(item) = self.course().arrived.next() {
+                if item.is_message() {
+                    self.course().inner.push(item);
+                } else if let Opened::Signal(signal) = item.open() {
+                    self.receive(signal)?;
+                }
+            }
+            let arrived = self.cell.mailbox.take();
+            if arrived.is_empty() {
                 return Ok(());
             }
-            Item::Signal(signal) => signal,
-        };
+            self.course().arrived = arrived;
+        }
+    }
+
+    /// # Errors
+    /// The reason to end with.
+    fn receive(&mut self, signal: Signal) -> Result<(), ExitReason> {
+        let cell = self.cell;
         match signal {
-            Signal::Link { from } => self.cell.ties().links.linked(from),
+            Signal::Link { from } => cell.tie(|ties| ties.links.linked(from)),
             Signal::Unlink { from, id } => {
-                self.cell.ties().links.unlinked(from);
-                self.cell.system.send(from, Signal::UnlinkAck { from: self.cell.pid, id });
+                cell.if_tied(|ties| ties.links.unlinked(from));
+                cell.system.send(from, Signal::UnlinkAck { from: cell.pid(), id });
             }
-            Signal::UnlinkAck { from, id } => self.cell.ties().links.acknowledged(from, id),
+            Signal::UnlinkAck { from, id } => drop(cell.if_tied(|ties| ties.links.acknowledged(from, id))),
             Signal::Exit { from, reason, kind } => return self.exit_signal(from, reason, kind),
-            Signal::Monitor { from, monitor } => drop(self.cell.ties().watchers.insert(monitor, from)),
+            Signal::Monitor { from, monitor } => drop(cell.tie(|ties| ties.watchers.insert(monitor, from))),
             Signal::Demonitor { from, monitor } => self.demonitored(from, monitor),
             Signal::Down { from, monitor, reason } => self.down(from, monitor, reason),
-            Signal::Wait(waiter) => {
-                let mut ties = self.cell.ties();
+            Signal::Wait(waiter) => cell.tie(|ties| {
                 ties.waiters.retain(|waiter| !waiter.is_closed());
                 ties.waiters.push(waiter);
-            }
-            Signal::Timer { id, tag } => self.inner.push_back(Inner::Timer { id, tag }),
+            }),
             Signal::NodeDown { node, incarnation } => return self.node_down(node, incarnation),
+            // It stops already, and then the reason is the answer.
+            Signal::Abandoned(refuse) if matches!(self.course().stage, Stage::Terminating(_)) => {
+                self.queue(Signal::Abandoned(refuse));
+            }
             Signal::Abandoned(refuse) => refuse(CallError::Unanswered),
-            Signal::Stop { reason } => self.inner.push_back(Inner::Stop(reason)),
+            Signal::Timer { .. } | Signal::Stop { .. } => self.queue(signal),
         }
         Ok(())
     }
 
     fn exit_signal(&mut self, from: Pid, reason: ExitReason, kind: ExitKind) -> Result<(), ExitReason> {
-        let traps = {
-            let mut ties = self.cell.ties();
-            if kind != ExitKind::Sent && !ties.links.broken(from, kind) {
-                return Ok(());
-            }
-            ties.traps_exit
-        };
-        match judge(traps, from == self.cell.pid, &reason, kind) {
+        let judged = self.cell.if_tied(|ties| {
+            let counts = kind == ExitKind::Sent || ties.links.broken(from, kind);
+            counts.then_some(ties.traps_exit)
+        });
+        // Whoever has no ties has no links and traps nothing.
+        let Some(traps) = judged.unwrap_or_else(|| (kind == ExitKind::Sent).then_some(false)) else { return Ok(()) };
+        match judge(traps, from == self.cell.pid(), &reason, kind) {
             Verdict::Ignore => {}
-            Verdict::Tell => self.inner.push_back(Inner::Exit { from, reason }),
+            Verdict::Tell => self.queue(Signal::Exit { from, reason, kind }),
             Verdict::Die(reason) => return Err(reason),
         }
         Ok(())
     }
 
     fn demonitored(&self, from: Pid, monitor: Ref) {
-        let mut ties = self.cell.ties();
-        // Only its own watcher may end a monitor.
-        if ties.watchers.get(&monitor) == Some(&from) {
-            ties.watchers.remove(&monitor);
-        }
+        self.cell.if_tied(|ties| {
+            // Only its own watcher may end a monitor.
+            if ties.watchers.get(&monitor) == Some(&from) {
+                ties.watchers.remove(&monitor);
+            }
+        });
     }
 
     fn down(&mut self, from: Pid, monitor: Ref, reason: ExitReason) {
-        let mut ties = self.cell.ties();
-        // Not ours, or fired before (a lost connection and a late word): each monitor tells once.
-        if ties.monitors.get(&monitor) != Some(&from) {
-            return;
+        let fires = self.cell.if_tied(|ties| {
+            // Not ours, or fired before (a lost connection and a late word): each monitor tells once.
+            let is_ours = ties.monitors.get(&monitor) == Some(&from);
+            if is_ours {
+                ties.monitors.remove(&monitor);
+                ties.downs.insert(monitor);
+            }
+            is_ours
+        });
+        if fires == Some(true) {
+            self.queue(Signal::Down { from, monitor, reason });
         }
-        ties.monitors.remove(&monitor);
-        ties.downs.insert(monitor);
-        drop(ties);
-        self.inner.push_back(Inner::Down(Info::Down { monitor, pid: from, reason }));
     }
 
-    fn node_down(
-        &mut self,
-        node: tiebeam_wire::NodeId,
-        incarnation: tiebeam_wire::Incarnation,
-    ) -> Result<(), ExitReason> {
-        let (monitors, links) = {
-            let mut ties = self.cell.ties();
+    fn node_down(&mut self, node: NodeId, incarnation: Incarnation) -> Result<(), ExitReason> {
+        let lost = self.cell.if_tied(|ties| {
             ties.watchers.retain(|_, pid| (pid.node, pid.incarnation) != (node, incarnation));
             let lost = ties.monitors.iter().filter(|(_, pid)| (pid.node, pid.incarnation) == (node, incarnation));
             (lost.map(|(monitor, pid)| (*monitor, *pid)).collect::<Vec<_>>(), ties.links.lost(node, incarnation))
-        };
+        });
+        let (monitors, links) = lost.unwrap_or_default();
         for (monitor, pid) in monitors {
             self.down(pid, monitor, ExitReason::NoConnection);
         }
@@ -115,6 +133,11 @@ impl<A: Actor> Runner<A> {
             self.exit_signal(from, ExitReason::NoConnection, ExitKind::Sent)?;
         }
         Ok(())
+    }
+
+    /// Puts a signal behind what waits to be handled.
+    fn queue(&mut self, signal: Signal) {
+        self.course().inner.push(Item::signal(signal));
     }
 }
 

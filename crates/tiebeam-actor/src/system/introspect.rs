@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use super::System;
 use crate::cell::Process;
 use crate::{ChildInfo, Pid};
@@ -36,38 +34,38 @@ impl System {
     /// Lists the processes of this node in the order of their start. Each is seen at its own moment.
     #[must_use]
     pub fn processes(&self) -> Vec<ProcessInfo> {
-        let processes: Vec<_> = self.table().values().cloned().collect();
-        processes.iter().map(|process| self.describe(process)).collect()
+        self.inner.processes.all().iter().map(|process| self.describe(&**process)).collect()
     }
 
     /// Describes one process; none if it is gone.
     #[must_use]
     pub fn process_info(&self, pid: Pid) -> Option<ProcessInfo> {
-        self.process(pid).map(|process| self.describe(&process))
+        self.process(pid).map(|process| self.describe(&*process))
     }
 
     /// Counts the processes of this node.
     #[must_use]
     pub fn process_count(&self) -> u64 {
-        self.table().len() as u64
+        u64::from(self.inner.processes.count())
     }
 
-    fn describe(&self, process: &Arc<dyn Process>) -> ProcessInfo {
+    fn describe(&self, process: &dyn Process) -> ProcessInfo {
         let pid = process.pid();
         let names = self.names().of(pid);
-        let ties = process.ties();
+        let ties = process.lock_ties();
+        let ties = ties.as_deref();
         ProcessInfo {
             pid,
             names,
             kind: process.kind(),
             parent: process.parent(),
             queue_len: process.queue_len() as u64,
-            handling: ties.handling,
-            traps_exit: ties.traps_exit,
-            links: ties.links.active().collect(),
-            monitors: ties.monitors.values().copied().collect(),
-            monitored_by: ties.watchers.values().copied().collect(),
-            children: ties.children.clone(),
+            handling: process.handling(),
+            traps_exit: ties.is_some_and(|ties| ties.traps_exit),
+            links: ties.map(|ties| ties.links.active().collect()).unwrap_or_default(),
+            monitors: ties.map(|ties| ties.monitors.values().copied().collect()).unwrap_or_default(),
+            monitored_by: ties.map(|ties| ties.watchers.values().copied().collect()).unwrap_or_default(),
+            children: ties.map(|ties| ties.children.clone()).unwrap_or_default(),
         }
     }
 }

@@ -89,10 +89,9 @@ impl System {
         for caller in lost {
             let _ = caller.send(Err(CallError::NoConnection));
         }
-        let processes: Vec<_> = self.table().values().cloned().collect();
-        for process in processes {
+        for process in self.inner.processes.all() {
             // A million actors that never heard of another node are not woken.
-            if process.has_foreign_ties().load(Ordering::SeqCst) {
+            if process.marks().has_foreign_ties.load(Ordering::SeqCst) {
                 let _ = process.signal(Signal::NodeDown { node, incarnation });
             }
         }
@@ -135,7 +134,7 @@ impl System {
 
     fn deliver_signal(&self, to: Pid, signal: Signal) {
         if let Some(process) = self.process(to) {
-            process.has_foreign_ties().store(true, Ordering::SeqCst);
+            process.marks().has_foreign_ties.store(true, Ordering::SeqCst);
         }
         if self.is_local(to) {
             self.send(to, signal);

@@ -9,15 +9,15 @@ pub(crate) const WATCHERS_STAY_WHEN_THEY_DIE: bool = false;
 
 /// A callee that stops without an answer, and whose `terminate` waits for something, tells its caller
 /// [`CallError::Unanswered`](tiebeam_actor::CallError::Unanswered) instead of the reason of its end.
-pub(crate) const STOPPING_CALLEE_IS_UNANSWERED: bool = true;
+pub(crate) const STOPPING_CALLEE_IS_UNANSWERED: bool = false;
 
 /// A caller whose own exit signal ended the callee, before the call, hears why the callee ended. In OTP it hears
 /// `noproc`: the exit was sent first, so the call finds nobody.
-pub(crate) const CALL_BEHIND_OWN_EXIT_HEARS_REASON: bool = true;
+pub(crate) const CALL_BEHIND_OWN_EXIT_HEARS_REASON: bool = false;
 
 /// A child whose parent is killed while the child is in `init` is not told: it goes on with `init`, linked to nobody
 /// alive, and is ended only when `init` is done, if ever. In OTP the link ends it, or tells it if it traps exits.
-pub(crate) const CHILD_IN_INIT_OUTLIVES_ITS_PARENT: bool = true;
+pub(crate) const CHILD_IN_INIT_OUTLIVES_ITS_PARENT: bool = false;
 
 /// Whether each is still there, and the scenario that shows it.
 pub(crate) fn differences() -> Vec<(bool, Scenario)> {

@@ -1,0 +1,189 @@
+//! One queue for everything that reaches a process: anybody pushes, its own turn takes.
+//!
+//! A stack of nodes that the taker takes as a whole and turns round, so that it comes out in the order in which it went
+//! in. One word tells the whole state: empty, empty with a taker that sleeps, closed, or the newest node. So closing and
+//! pushing can't miss each other: what is pushed is either taken by whoever closed or comes back to whoever pushed.
+//!
+//! Invariants: a node is owned by the stack from a successful push until it is taken, and by nobody else; `next` of a
+//! node is written before it is published and read after it is taken.
+
+use std::marker::PhantomData;
+use std::ptr::{self, NonNull};
+
+use super::sync::{AtomicPtr, Ordering};
+
+/// The part of a node that lists use; a node begins with it.
+#[repr(C)]
+pub(crate) struct Link {
+    next: *mut Self,
+}
+
+impl Link {
+    pub(crate) const fn new() -> Self {
+        Self { next: ptr::null_mut() }
+    }
+}
+
+/// What can be put into a queue: an owned node that begins with a [`Link`].
+///
+/// # Safety
+/// The pointer stays valid until it is given back, and is aligned to more than the marks below.
+pub(crate) unsafe trait Linked: Sized + Send {
+    fn into_link(self) -> NonNull<Link>;
+
+    /// # Safety
+    /// `link` came from `into_link` and is given back once.
+    unsafe fn from_link(link: NonNull<Link>) -> Self;
+}
+
+/// The queue of one process.
+pub(crate) struct Mailbox<T: Linked> {
+    head: AtomicPtr<Link>,
+    values: PhantomData<T>,
+}
+
+/// What was in the queue, oldest first. Also the queue of what one process has taken and not handled yet.
+pub(crate) struct Queue<T: Linked> {
+    first: *mut Link,
+    last: *mut Link,
+    values: PhantomData<T>,
+}
+
+// SAFETY: the mailbox owns its nodes and hands each to one thread; all changes of `head` are atomic.
+unsafe impl<T: Linked> Send for Mailbox<T> {}
+// SAFETY: as above.
+unsafe impl<T: Linked> Sync for Mailbox<T> {}
+// SAFETY: a queue owns its nodes alone.
+unsafe impl<T: Linked> Send for Queue<T> {}
+
+/// Empty, and the taker wants to be woken by the next push. No node has this address: nodes are aligned.
+const IDLE: *mut Link = ptr::without_provenance_mut(1);
+
+/// Closed for ever.
+const CLOSED: *mut Link = ptr::without_provenance_mut(2);
+
+fn is_node(head: *mut Link) -> bool {
+    head.addr() > CLOSED.addr()
+}
+
+/// Whether a push must wake the taker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Pushed {
+    Quietly,
+    TakerSleeps,
+}
+
+impl<T: Linked> Mailbox<T> {
+    pub(crate) fn new() -> Self {
+        Self { head: AtomicPtr::new(ptr::null_mut()), values: PhantomData }
+    }
+
+    /// Puts `value` behind all that was pushed before; gives it back if the queue is closed.
+    pub(crate) fn push(&self, value: T) -> Result<Pushed, T> {
+        let node = value.into_link();
+        let mut head = self.head.load(Ordering::Relaxed);
+        loop {
+            if head == CLOSED {
+                // SAFETY: made above and never published.
+                return Err(unsafe { T::from_link(node) });
+            }
+            let next = if is_node(head) { head } else { ptr::null_mut() };
+            // SAFETY: the node is not published yet, so nobody else sees it.
+            unsafe { (*node.as_ptr()).next = next };
+            match self.head.compare_exchange_weak(head, node.as_ptr(), Ordering::Release, Ordering::Relaxed) {
+                Ok(_) if head == IDLE => return Ok(Pushed::TakerSleeps),
+                Ok(_) => return Ok(Pushed::Quietly),
+                Err(changed) => head = changed,
+            }
+        }
+    }
+
+    /// Takes all that is there.
+    pub(crate) fn take(&self) -> Queue<T> {
+        let head = self.head.load(Ordering::Relaxed);
+        if !is_node(head) {
+            return Queue::default();
+        }
+        // Only the taker replaces a node by something else, so what is swapped out is a node.
+        turn_round(self.head.swap(ptr::null_mut(), Ordering::Acquire))
+    }
+
+    /// Lets the next push say that the taker sleeps; says no if there is something to take, or nothing ever will be.
+    pub(crate) fn park(&self) -> bool {
+        match self.head.compare_exchange(ptr::null_mut(), IDLE, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => true,
+            Err(head) => head == IDLE,
+        }
+    }
+
+    /// Refuses all pushes from here on, and takes what is there.
+    pub(crate) fn close(&self) -> Queue<T> {
+        turn_round(self.head.swap(CLOSED, Ordering::AcqRel))
+    }
+}
+
+/// Reverses the list that begins with `newest`.
+fn turn_round<T: Linked>(newest: *mut Link) -> Queue<T> {
+    let (mut from, mut first) = (newest, ptr::null_mut());
+    let last = if is_node(newest) { newest } else { ptr::null_mut() };
+    while is_node(from) {
+        // SAFETY: the nodes were taken off the stack as a whole and belong to this function alone.
+        let next = unsafe { std::mem::replace(&mut (*from).next, first) };
+        (first, from) = (from, next);
+    }
+    Queue { first, last, values: PhantomData }
+}
+
+impl<T: Linked> Queue<T> {
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.first.is_null()
+    }
+
+    pub(crate) fn push(&mut self, value: T) {
+        let node = value.into_link().as_ptr();
+        // SAFETY: the node was just given to this queue.
+        unsafe { (*node).next = ptr::null_mut() };
+        if self.first.is_null() {
+            self.first = node;
+        } else {
+            // SAFETY: `last` is a node of this queue while there is a first one.
+            unsafe { (*self.last).next = node };
+        }
+        self.last = node;
+    }
+}
+
+impl<T: Linked> Default for Queue<T> {
+    fn default() -> Self {
+        Self { first: ptr::null_mut(), last: ptr::null_mut(), values: PhantomData }
+    }
+}
+
+impl<T: Linked> Iterator for Queue<T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        let node = NonNull::new(self.first)?;
+        // SAFETY: a node of this queue, left out of it from here on.
+        unsafe {
+            self.first = (*node.as_ptr()).next;
+            Some(T::from_link(node))
+        }
+    }
+}
+
+impl<T: Linked> Drop for Queue<T> {
+    fn drop(&mut self) {
+        self.for_each(drop);
+    }
+}
+
+impl<T: Linked> Drop for Mailbox<T> {
+    fn drop(&mut self) {
+        drop(self.close());
+    }
+}
+
+#[cfg(test)]
+mod tests;
