@@ -13,6 +13,18 @@ use crate::{Actor, Addr, Call, Ctx, ExitReason, Handler};
 ///
 /// Like every actor it has a bounded mailbox, and closures don't travel to other nodes.
 ///
+/// ```
+/// # use std::time::Duration;
+/// # use tiebeam_actor::{Addr, Agent, CallError, agent::Apply};
+/// # async fn example(hits: Addr<Agent<u64>>) -> Result<(), CallError> {
+/// hits.update(|hits| *hits += 1).await?;
+/// let before = hits.get_and_update(std::mem::take).timeout(Duration::from_secs(1)).await?;
+/// hits.cast(Apply::new(|hits| *hits += 1)).await;
+/// assert_eq!((before, hits.get(|hits| *hits).await?), (1, 1));
+/// # Ok(())
+/// # }
+/// ```
+///
 /// Further reading: `Agent` of Elixir.
 pub struct Agent<S> {
     state: S,

@@ -8,6 +8,31 @@
 //! - A handler may belong to an actor: the two are told of each other's end, see
 //!   [`add_sup_handler`](crate::Addr::add_sup_handler).
 //!
+//! ```
+//! use tiebeam_actor::event_manager::{EventHandler, HandlerError, Next};
+//! use tiebeam_actor::{Addr, EventManager};
+//!
+//! struct Alarm(String);
+//!
+//! /// Counts until somebody asks for it.
+//! #[derive(Default)]
+//! struct Counter(u64);
+//!
+//! impl EventHandler<Alarm> for Counter {
+//!     async fn handle_event(&mut self, _: &Alarm) -> Next {
+//!         self.0 += 1;
+//!         Next::Keep
+//!     }
+//! }
+//!
+//! async fn count_one(alarms: Addr<EventManager<Alarm>>) -> Result<u64, HandlerError> {
+//!     alarms.add_handler("counter", Counter::default()).await?;
+//!     alarms.notify(Alarm("door".to_owned())).await;
+//!     let Counter(count) = alarms.delete_handler("counter").await?;
+//!     Ok(count)
+//! }
+//! ```
+//!
 //! Differs from `gen_event`: a handler that is deleted or swapped hands its state over as a value, and one that is dropped
 //! cleans up in `Drop`; ids are unique; handlers don't hear what is no event.
 //!

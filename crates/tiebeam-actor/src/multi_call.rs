@@ -19,6 +19,15 @@ pub struct MultiCall<K, R> {
 /// Each call comes with whatever its result is to be known by. There are as many calls under way as are given, and each
 /// takes a place in its callee's mailbox. Dropping the future gives all of them up. Callees hear in no order.
 ///
+/// ```
+/// # use std::time::Duration;
+/// # use tiebeam_actor::{Addr, Agent, MultiCall, multi_call};
+/// # async fn example(agents: &[Addr<Agent<u64>>]) {
+/// let asked = agents.iter().map(|agent| (agent.pid(), agent.get(|state| *state)));
+/// let MultiCall { replies, failures } = multi_call(asked, Duration::from_secs(1)).await;
+/// # }
+/// ```
+///
 /// Further reading: `gen_server:multi_call/4` of OTP.
 pub async fn multi_call<K, A, M, Mode>(
     calls: impl IntoIterator<Item = (K, Call<A, M, Mode>)>,

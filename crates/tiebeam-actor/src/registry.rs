@@ -8,6 +8,19 @@
 //! - The registry ends with its process, and begins empty when that is restarted: whoever was registered is alive and not
 //!   found. Elixir's ends its processes in that case; link to the [`Registrar`] for that.
 //!
+//! ```
+//! # use tiebeam_actor::registry::{Keys, RegistryConfig, RegistryError};
+//! # use tiebeam_actor::{Actor, Addr, Agent, Ctx, Registry, System};
+//! # async fn example<A: Actor>(ctx: &Ctx<A>, system: &System) -> Result<(), RegistryError> {
+//! let rooms = Registry::<(u32, String), u8>::new(system, RegistryConfig::default());
+//! // Once `rooms.child_spec("rooms")` runs under a supervisor:
+//! rooms.register(ctx.pid(), (7, "lobby".to_owned()), 1).await?;
+//! let lobby = rooms.via::<Agent<u64>>((7, "lobby".to_owned()));
+//! let visitors = lobby.addr().get(|visitors| *visitors).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! It knows the processes of its own node only. Entries of one key are in the order of their registration.
 //!
 //! Further reading: `Registry` of Elixir.

@@ -13,6 +13,44 @@
 //!
 //! Only when none of these events is left is the mailbox asked.
 //!
+//! ```
+//! use std::time::Duration;
+//! use tiebeam_actor::state_machine::{Event, Timeout, Transition};
+//! use tiebeam_actor::{Ctx, ExitReason, Machine, StateMachine};
+//!
+//! /// Goes on when it is pressed, and off by itself.
+//! struct Light;
+//!
+//! #[derive(Clone, Debug, PartialEq)]
+//! enum State { Off, On }
+//!
+//! enum Message { Press, WaitUntilOff }
+//!
+//! impl StateMachine for Light {
+//!     type Args = ();
+//!     type State = State;
+//!     type Message = Message;
+//!     type Reply = ();
+//!     type Timer = ();
+//!
+//!     async fn init((): (), _: &mut Ctx<Machine<Self>>) -> Result<(Self, State), ExitReason> {
+//!         Ok((Self, State::Off))
+//!     }
+//!
+//!     async fn handle(&mut self, state: &State, event: Event<Self>, _: &mut Ctx<Machine<Self>>) -> Transition<Self> {
+//!         match (state, event) {
+//!             (_, Event::Message(Message::Press, _)) => {
+//!                 Transition::next_state(State::On).timeout(Timeout::State, Duration::from_secs(60))
+//!             }
+//!             (State::On, event @ Event::Message(Message::WaitUntilOff, _)) => Transition::keep_state().postpone(event),
+//!             (State::Off, Event::Message(Message::WaitUntilOff, reply_to)) => Transition::keep_state().reply(reply_to, ()),
+//!             (_, Event::Timeout(_)) => Transition::next_state(State::Off),
+//!             (_, Event::Internal(_) | Event::Info(_)) => Transition::keep_state(),
+//!         }
+//!     }
+//! }
+//! ```
+//!
 //! Differs from `gen_statem`: calls and casts are the same event, as for every [`Deferred`](crate::Deferred) message;
 //! timeouts carry a name and no content; the start waits until the first state is entered; absolute times, updates of a
 //! running timeout and changes of the module are left out.

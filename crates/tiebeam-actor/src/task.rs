@@ -9,6 +9,25 @@
 //! - [`Task::stream`], and `async_stream` of a [`TaskSupervisor`]'s address, run one task for each of many items, a few at
 //!   the same time.
 //!
+//! ```
+//! # use std::time::Duration;
+//! # use tiebeam_actor::task::{StreamConfig, TaskError};
+//! # use tiebeam_actor::{Actor, Addr, Ctx, Task, TaskSupervisor};
+//! # async fn fetch(page: u32) -> String { page.to_string() }
+//! # async fn example<A: Actor>(ctx: &Ctx<A>, tasks: Addr<TaskSupervisor>) -> Result<(), TaskError> {
+//! let first = Task::spawn(ctx.starter(), fetch(1)).await?;
+//! let second = tasks.async_nolink(fetch(2)).await?;
+//! let pages = (first.await?, second.timeout(Duration::from_secs(1)).await?);
+//!
+//! let config = StreamConfig { concurrency_max: 8, ..StreamConfig::default() };
+//! let mut more = tasks.async_stream(3..100, config, fetch);
+//! while let Some(page) = more.next().await {
+//!     let page = page?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! What it does not do: interrupt work that computes without ever waiting. Nothing in a process can be, not even by a kill.
 //!
 //! Further reading: `Task` and `Task.Supervisor` of Elixir.

@@ -4,6 +4,7 @@ use super::installed::{AnyHandler, Installed, Owner};
 use super::manager::{Add, Ask, Delete, Notify, Swap, WhichHandlers};
 use super::{EventHandler, EventManager, HandlerCall, HandlerError, HandlerExit};
 use crate::actor::Dispatch;
+use crate::cell::BoxFuture;
 use crate::{Addr, CallError};
 
 impl<E: Send + Sync + 'static> Addr<EventManager<E>> {
@@ -46,11 +47,7 @@ impl<E: Send + Sync + 'static> Addr<EventManager<E>> {
         Mode: 'static,
     {
         let addr = owner.clone();
-        let tell = move |exit| {
-            let addr = addr.clone();
-            let told: crate::cell::BoxFuture<'static, ()> = Box::pin(async move { addr.cast(exit).await });
-            told
-        };
+        let tell = move |exit| -> BoxFuture<'static, ()> { Box::pin(addr.cast(exit)) };
         self.add(id.into(), Box::new(handler), Some(Owner { pid: owner.pid(), tell: Box::new(tell) })).await
     }
 

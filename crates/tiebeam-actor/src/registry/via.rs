@@ -3,7 +3,7 @@ use std::marker::PhantomData;
 
 use super::{Key, Registry, Value};
 use crate::actor::Dispatch;
-use crate::{Actor, Addr, Call, CallError};
+use crate::{Actor, Addr, Call, CallError, Cast};
 
 /// The address of whoever has a key at the time of each message; of several, of the one that was registered first.
 ///
@@ -38,14 +38,15 @@ impl<A: Actor, K: Key, V: Value> Via<A, K, V> {
         self.addr().call(message)
     }
 
-    /// Sends, as [`Addr::cast`] does.
-    pub async fn cast<M, Mode>(&self, message: M)
+    /// Sends, as [`Addr::cast`] does. Who has the key is asked here, and not when the cast is awaited.
+    #[must_use = "a cast does nothing until it is awaited"]
+    pub fn cast<M, Mode>(&self, message: M) -> Cast<A, M, Mode>
     where
         A: Dispatch<M, Mode>,
         M: Send + 'static,
         Mode: 'static,
     {
-        self.addr().cast(message).await;
+        self.addr().cast(message)
     }
 
     /// Sends without waiting, as [`Addr::try_cast`] does.

@@ -11,6 +11,17 @@ use crate::{Actor, Addr, ExitReason, Pid, Starter, System};
 /// A handle: it describes the supervisor, and finds the children while that runs. Start it once, by
 /// [`spec`](Self::spec); clones find the same children. The name is Elixir's; these partitions are those of no topic.
 ///
+/// ```
+/// # use tiebeam_actor::{Agent, CallError, ChildSpec, PartitionSupervisor, SupervisorSpec, System};
+/// # async fn example(system: System, user: &str) -> Result<(), CallError> {
+/// let hits = PartitionSupervisor::<Agent<u64>>::new(&system, None, |_partition| 0);
+/// let tree = SupervisorSpec::one_for_one().child(ChildSpec::supervisor("hits", hits.spec()));
+/// // Once the tree has started:
+/// hits.addr(user).update(|hits| *hits += 1).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
 /// Further reading: `PartitionSupervisor` of Elixir.
 pub struct PartitionSupervisor<A: Actor> {
     system: System,
@@ -40,9 +51,15 @@ impl<A: Actor> PartitionSupervisor<A> {
     /// Returns the supervisor to start: one for one, its children permanent and called by the numbers of their partitions.
     #[must_use]
     pub fn spec(&self) -> SupervisorSpec {
+        self.spec_with(|child| child)
+    }
+
+    /// Returns the supervisor to start with its children changed, as by [`ChildSpec::is_supervisor`].
+    #[must_use]
+    pub fn spec_with(&self, change: impl Fn(ChildSpec) -> ChildSpec) -> SupervisorSpec {
         let children = (0..self.count()).map(|number| {
             let all = self.clone();
-            ChildSpec::new(number.to_string(), move |starter| all.clone().start(starter, number))
+            change(ChildSpec::new(number.to_string(), move |starter| all.clone().start(starter, number)))
         });
         children.fold(SupervisorSpec::one_for_one(), SupervisorSpec::child)
     }
