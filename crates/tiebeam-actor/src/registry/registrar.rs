@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::table::Table;
 use super::{Key, Keys, Registry, RegistryError, Value};
 use crate::{Actor, Ctx, ExitReason, Handler, Info, Pid, Ref};
 
@@ -57,6 +58,8 @@ impl<K: Key, V: Value> Actor for Registrar<K, V> {
                 return Err(ExitReason::Other(format!("registry runs already, as {other}")));
             }
             *slot = Some(ctx.pid());
+            // Its predecessor has ended and maybe was not dropped yet; nobody watches its entries any more.
+            *registry.table_mut() = Table::default();
         }
         Ok(Self { registry, pid: ctx.pid(), monitors: BTreeMap::new() })
     }
@@ -73,7 +76,7 @@ impl<K: Key, V: Value> Drop for Registrar<K, V> {
         let mut slot = self.registry.slot();
         if *slot == Some(self.pid) {
             *slot = None;
-            *self.registry.table_mut() = super::Table::default();
+            *self.registry.table_mut() = Table::default();
         }
     }
 }

@@ -97,7 +97,8 @@ impl<M: StateMachine> Machine<M> {
             next = self.engine.next();
             handled += 1;
             // A machine that always inserts another event would never hear of an exit.
-            if handled % SLICE_MAX == 0 {
+            if handled >= SLICE_MAX {
+                handled = 0;
                 yield_now().await;
             }
         }

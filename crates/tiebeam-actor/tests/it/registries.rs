@@ -1,5 +1,5 @@
 use tiebeam_actor::registry::{Keys, RegistryConfig, RegistryError, Via};
-use tiebeam_actor::{Agent, CallError, ExitReason, Pid, Registry, Supervisor, SupervisorSpec, System};
+use tiebeam_actor::{Agent, CallError, ExitReason, Registry, Supervisor, SupervisorSpec, System};
 use tokio::sync::mpsc;
 
 use crate::probe::{Heard, Note, Probe, probe, settle, system};
@@ -25,36 +25,43 @@ async fn unique_key_has_one_holder() {
     assert_eq!(names.lookup("x"), [(a, 3)]);
     assert_eq!(names.unregister(b, "x".into()).await, Err(RegistryError::Missing { pid: b }));
     names.unregister(a, "x".into()).await.unwrap();
+    settle().await;
+    assert_eq!(system.process_info(a).unwrap().monitored_by, []);
     names.register(b, "x".into(), 4).await.unwrap();
     assert_eq!((names.whereis("x"), names.count()), (Some(b), 1));
 }
 
-/// Looks for its process when that drops it: it has ended, and nobody was told yet.
-struct Witness {
-    names: Registry<String, u32>,
-    found: mpsc::UnboundedSender<Option<Pid>>,
+/// Stops in the middle of its process's end: that has ended, and nobody was told yet.
+struct Dying {
+    begins: mpsc::UnboundedSender<()>,
+    goes_on: std::sync::mpsc::Receiver<()>,
 }
 
-impl Drop for Witness {
+impl Drop for Dying {
     fn drop(&mut self) {
-        let _ = self.found.send(self.names.whereis("x"));
+        let _ = self.begins.send(());
+        let _ = self.goes_on.recv();
     }
 }
 
-/// Fails if a dead process is found because the registry has not heard of its death yet.
-#[tokio::test(start_paused = true)]
-async fn dead_process_is_not_found() {
+/// Fails if a dead process is found, or keeps its key, until the registry has heard of its death.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn dead_process_is_not_found_and_holds_no_key() {
     let system = system(1);
     let names = registry(&system, Keys::Unique).await;
-    let (found, mut finds) = mpsc::unbounded_channel();
-    let witness = system.spawn::<Agent<Witness>>(Witness { names: names.clone(), found }).await.unwrap();
-    let pid = witness.pid();
+    let ((begins, mut begun), (go_on, goes_on)) = (mpsc::unbounded_channel(), std::sync::mpsc::channel());
+    let dying = system.spawn::<Agent<Dying>>(Dying { begins, goes_on }).await.unwrap();
+    let (pid, heir) = (dying.pid(), probe(&system).await.addr.pid());
     names.register(pid, "x".into(), 1).await.unwrap();
     assert_eq!((names.whereis("x"), names.keys(pid)), (Some(pid), vec!["x".to_owned()]));
     system.exit(pid, ExitReason::Kill);
-    assert_eq!(finds.recv().await, Some(None));
-    assert_eq!((names.lookup("x"), names.keys(pid)), (vec![], vec![]));
+    begun.recv().await.unwrap();
+    assert_eq!((names.lookup("x"), names.whereis("x"), names.keys(pid)), (vec![], None, vec![]));
     assert_eq!(names.register(pid, "y".into(), 1).await, Err(RegistryError::NoProc { pid }));
+    assert_eq!(names.register(heir, "x".into(), 2).await, Ok(()));
+    go_on.send(()).unwrap();
+    system.wait(pid).await;
+    assert_eq!(names.lookup("x"), [(heir, 2)]);
 }
 
 /// Fails if the late news of a death takes the key from its next holder.

@@ -3,6 +3,7 @@ use std::time::Duration;
 use tiebeam_actor::state_machine::{Entry, Event, Timeout, Transition};
 use tiebeam_actor::{Addr, CallError, Ctx, ExitReason, Info, Machine, Pid, StateMachine, System};
 use tiebeam_world::{now, sleep};
+use tokio::sync::mpsc;
 
 use crate::probe::{probe, settle, system};
 
@@ -164,6 +165,7 @@ async fn named_timeout_outlives_events() {
         sleep(SECOND).await;
     }
     assert_eq!(now().since(began).as_secs(), 60);
+    assert_eq!(door.status().await.unwrap().timeouts, []);
 }
 
 #[tokio::test(start_paused = true)]
@@ -186,6 +188,41 @@ async fn callers_hear_why_the_machine_stopped() {
     assert_eq!(postponed, Err(broken));
     assert!(stopping.is_err());
     assert!(!system.is_alive(door.pid()));
+}
+
+/// Says that it begins, then inserts an event for each that it handles, for ever.
+struct Restless(mpsc::UnboundedSender<()>);
+
+impl StateMachine for Restless {
+    type Args = mpsc::UnboundedSender<()>;
+    type State = ();
+    type Message = ();
+    type Reply = ();
+    type Timer = ();
+
+    async fn init(begins: Self::Args, _: &mut Ctx<Machine<Self>>) -> Result<(Self, ()), ExitReason> {
+        Ok((Self(begins), ()))
+    }
+
+    async fn handle(&mut self, (): &(), event: Event<Self>, _: &mut Ctx<Machine<Self>>) -> Transition<Self> {
+        if matches!(event, Event::Message(..)) {
+            let _ = self.0.send(());
+        }
+        Transition::keep_state().next_event(Event::Internal(()))
+    }
+}
+
+/// Would never end if the machine kept its thread for itself.
+#[tokio::test(start_paused = true)]
+async fn machine_that_never_rests_can_be_killed() {
+    let system = system(1);
+    let (begins, mut begun) = mpsc::unbounded_channel();
+    let restless = system.spawn::<Machine<Restless>>(begins).await.unwrap();
+    let ended = system.wait(restless.pid());
+    restless.cast(()).await;
+    begun.recv().await.unwrap();
+    system.exit(restless.pid(), ExitReason::Kill);
+    assert_eq!(ended.await, ExitReason::Killed);
 }
 
 #[tokio::test(start_paused = true)]
