@@ -141,3 +141,45 @@ async fn restarted_registry_is_empty_and_works() {
     supervisor.stop(ExitReason::Shutdown).await.unwrap();
     assert_eq!(names.whereis(&1), None);
 }
+
+/// Many want the same few names, some get them, all die. Fails if a name has two holders or a holder is not found, and
+/// never ends if an entry stays behind.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn storm_of_names_leaves_nothing_behind() {
+    let system = system(1);
+    let names = Registry::<u64, u64>::new(&system, RegistryConfig::default());
+    names.start(system.starter()).await.unwrap();
+    let contender = |contender: u64| {
+        let (system, names) = (system.clone(), names.clone());
+        async move {
+            let mut held = 0;
+            for round in 0..50 {
+                let agent = system.spawn::<Agent<u64>>(round).await.unwrap();
+                let key = (contender + round) % 3;
+                match names.register(agent.pid(), key, contender).await {
+                    Ok(()) => {
+                        held += 1;
+                        assert_eq!(names.lookup(&key), [(agent.pid(), contender)]);
+                    }
+                    Err(error) => assert!(matches!(error, RegistryError::Taken { .. }), "{error}"),
+                }
+                assert!(names.lookup(&key).len() <= 1);
+                system.exit(agent.pid(), ExitReason::Kill);
+                system.wait(agent.pid()).await;
+            }
+            held
+        }
+    };
+    let held: Vec<u64> = futures::future::join_all((0..8).map(|number| tokio_task(contender(number)))).await;
+    assert!(held.iter().sum::<u64>() >= 50, "{held:?}");
+    // The news of the last deaths is on its way.
+    let last = probe(&system).await.addr.pid();
+    while names.count() > 0 {
+        assert_eq!(names.unregister(last, 0).await, Err(RegistryError::Missing { pid: last }));
+    }
+}
+
+/// Runs beside the others, on a thread of its own if there is one.
+async fn tokio_task<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    tiebeam_world::spawn("test.contender", work).await.unwrap()
+}
