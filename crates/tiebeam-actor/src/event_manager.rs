@@ -99,6 +99,8 @@ pub enum Removal {
     },
     /// It panicked.
     Crashed(ExitReason),
+    /// The manager stops.
+    Shutdown,
 }
 
 /// Why a manager did not do what was asked of a handler.

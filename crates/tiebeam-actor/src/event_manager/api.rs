@@ -31,8 +31,9 @@ impl<E: Send + Sync + 'static> Addr<EventManager<E>> {
 
     /// Adds a handler that belongs to an actor, mostly the caller: `ctx.addr()`.
     ///
-    /// When the handler goes, for whatever reason but the manager's end, the actor is told by a [`HandlerExit`]. When the
-    /// actor ends the handler is dropped. Manager and actor are linked meanwhile, so the manager's end is an exit signal.
+    /// When the handler goes, the actor is told by a [`HandlerExit`]. When the actor ends the handler is dropped. Manager
+    /// and actor are linked meanwhile, so a crash of the manager is an exit signal; when it stops in the orderly way, the
+    /// actor is told too, unless its mailbox is full.
     ///
     /// # Errors
     /// As [`add_handler`](Self::add_handler).

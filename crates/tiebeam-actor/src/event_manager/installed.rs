@@ -73,10 +73,12 @@ impl<E: Send + Sync + 'static> Installed<E> {
 }
 
 impl Owner {
-    /// Tells the actor, beside the manager: its mailbox may be full.
+    /// Tells the actor, beside the manager if the actor's mailbox is full.
     pub(super) fn hears<E: Send + Sync + 'static>(&self, id: String, reason: Removal, ctx: &mut Ctx<EventManager<E>>) {
         let exit = HandlerExit { manager: ctx.pid(), id, reason };
-        ctx.spawn_task((self.tell)(exit));
+        if (self.tell)(exit.clone()).now_or_never().is_none() {
+            ctx.spawn_task((self.tell)(exit));
+        }
     }
 }
 

@@ -3,7 +3,7 @@ use std::marker::PhantomData;
 
 use super::installed::{Installed, Owner, caught};
 use super::{EventHandler, HANDLERS_MAX, HandlerCall, HandlerError, Next, Removal};
-use crate::{Actor, Ctx, ExitReason, Handler, Info, Pid};
+use crate::{Actor, Ctx, ExitReason, Handler, Info, Pid, process};
 
 /// Tells events of type `E` to its handlers. Begins without any: `starter.spawn::<EventManager<E>>(())`.
 pub struct EventManager<E: Send + Sync + 'static> {
@@ -99,9 +99,19 @@ impl<E: Send + Sync + 'static> Actor for EventManager<E> {
     }
 
     async fn info(&mut self, info: Info, _: &mut Ctx<Self>) {
-        if let Info::Exit { from, .. } = info {
-            // Its actor is gone and needs not be told.
-            self.handlers.retain(|handler| !handler.is_of(from));
+        let Info::Exit { from, .. } = info else { return };
+        for index in (0..self.handlers.len()).rev() {
+            if self.handlers[index].is_of(from) {
+                // Its actor is gone and needs not be told.
+                let handler = self.handlers.remove(index);
+                process::quietly(|| drop(handler));
+            }
+        }
+    }
+
+    async fn terminate(&mut self, _: &ExitReason, ctx: &mut Ctx<Self>) {
+        while let Some(handler) = self.handlers.pop() {
+            handler.remove(Removal::Shutdown, ctx);
         }
     }
 }

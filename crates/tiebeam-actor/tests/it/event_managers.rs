@@ -194,6 +194,15 @@ async fn end_of_the_manager_is_an_exit_of_the_owner() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn owner_hears_that_the_manager_stops() {
+    let mut stage = Stage::new().await;
+    stage.manager.add_sup_handler(&stage.owner, "a", Deaf).await.unwrap();
+    stage.manager.stop(ExitReason::Normal).await.unwrap();
+    assert_eq!(stage.told().await, [("a".to_owned(), Removal::Shutdown)]);
+    assert!(stage.system.is_alive(stage.owner.pid()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn handlers_have_a_limit() {
     let stage = Stage::new().await;
     for number in 0..1024 {

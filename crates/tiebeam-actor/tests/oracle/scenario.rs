@@ -1,6 +1,7 @@
 //! Random scenarios, one per kind and seed, and their language.
 
 mod crowds;
+mod events;
 mod machines;
 mod processes;
 mod trees;
@@ -15,6 +16,7 @@ pub(crate) enum Kind {
     Trees,
     Crowds,
     Machines,
+    Events,
 }
 
 #[derive(Clone, Debug)]
@@ -34,6 +36,7 @@ impl Scenario {
             Kind::Trees => trees::steps(&mut rng),
             Kind::Crowds => crowds::steps(&mut rng),
             Kind::Machines => machines::steps(&mut rng),
+            Kind::Events => events::steps(&mut rng),
         };
         Self { kind, seed: Some(seed), steps }
     }
@@ -56,6 +59,7 @@ impl fmt::Display for Kind {
             Self::Trees => "trees",
             Self::Crowds => "crowds",
             Self::Machines => "state_machines",
+            Self::Events => "event_managers",
         })
     }
 }

@@ -26,7 +26,7 @@ struct Event<'a> {
 
 /// Returns the trace in comparable form.
 pub(crate) fn comparable(kind: Kind, lines: &[String]) -> String {
-    if kind == Kind::Machines {
+    if matches!(kind, Kind::Machines | Kind::Events) {
         // One process that takes one step at a time.
         return lines.join("\n");
     }

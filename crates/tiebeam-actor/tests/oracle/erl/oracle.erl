@@ -11,7 +11,8 @@ main() ->
         "processes" -> answer(oracle_processes:run(lines()));
         "trees" -> answer(oracle_trees:run(lines()));
         "crowds" -> answer(oracle_trees:run(lines()));
-        "state_machines" -> answer(oracle_machines:run(lines()))
+        "state_machines" -> answer(oracle_machines:run(lines()));
+        "event_managers" -> answer(oracle_events:run(lines()))
     end,
     main().
 
