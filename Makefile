@@ -6,7 +6,7 @@
 #   DEMO_EXIT=1        the demo exits when it is done; status 0 only if every figure is exact
 
 .DEFAULT_GOAL := help
-.PHONY: help verify fix test oracle demo bench-actor bench-peers doc
+.PHONY: help verify fix test oracle loom sanitize demo bench-actor crowd bench-peers doc
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 SCENARIOS ?= 10000
 
@@ -32,6 +32,12 @@ oracle: ## run SCENARIOS random scenarios of each kind on real OTP and on Tiebea
 	scripts/setup-tests.sh
 	ORACLE_SCENARIOS=$(SCENARIOS) cargo test -p tiebeam-actor --locked --test oracle -- --nocapture
 
+loom: ## try all ways in which threads can meet at the mailbox, the state word and the slot of an answer
+	RUSTFLAGS="--cfg tiebeam_loom" cargo test -p tiebeam-actor --locked --lib --target-dir $(TARGET)/loom with_loom
+
+sanitize: ## run the actors' tests under AddressSanitizer and ThreadSanitizer, where a nightly compiler is there
+	scripts/sanitize.sh $(TARGET)/sanitize
+
 demo: ## build, start five nodes, stream the flights, kill nodes on the way, print a table that is exact
 	cargo build --release --locked -p tiebeam-cli
 	$(TARGET)/release/tiebeam demo
@@ -39,6 +45,10 @@ demo: ## build, start five nodes, stream the flights, kill nodes on the way, pri
 bench-actor: ## measure actors beside BEAM, bare tokio, ractor and kameo; table, and target/bench/actor.json
 	cargo build --release --locked --manifest-path testbed/bench-actor/Cargo.toml --target-dir $(TARGET)
 	$(TARGET)/release/bench-actor
+
+crowd: ## show a million actors and a tree of 100,000 start and end, and a flood at each kind of full mailbox
+	cargo build --release --locked --manifest-path testbed/bench-actor/Cargo.toml --target-dir $(TARGET)
+	MALLOC_ARENA_MAX=1 $(TARGET)/release/bench-actor --crowd --flood
 
 bench-peers: ## install what the benchmarks compare with, where that is allowed
 	scripts/bench-peers.sh

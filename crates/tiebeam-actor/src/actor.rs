@@ -24,6 +24,8 @@ pub enum Info {
     },
     /// A timer of [`Ctx::send_after`] went off; holds its tag.
     Timer(u64),
+    /// Nothing came in the time that [`Ctx::set_timeout`] gave.
+    Timeout,
 }
 
 /// State that one process owns and changes, one message at a time.
@@ -34,7 +36,8 @@ pub trait Actor: Sized + Send + 'static {
     type Args: Send + 'static;
 
     /// Makes the state, in the new process. The starter waits for it; an error or a panic is the starter's result, and
-    /// is told to nobody else.
+    /// is told to nobody else. [`ExitReason::Ignore`] says that the actor is not needed; what takes long and need not be
+    /// waited for is left to [`Ctx::continue_with`].
     fn init(args: Self::Args, ctx: &mut Ctx<Self>) -> impl Future<Output = Result<Self, ExitReason>> + Send;
 
     /// Hears of a death, an exit or a timer. Ignored unless written.
@@ -51,6 +54,15 @@ pub trait Actor: Sized + Send + 'static {
     fn terminate(&mut self, reason: &ExitReason, ctx: &mut Ctx<Self>) -> impl Future<Output = ()> + Send {
         let _ = (reason, ctx);
         std::future::ready(())
+    }
+
+    /// Gives back what memory can be made again, as asked by [`Ctx::hibernate`], when nothing waits.
+    fn hibernate(&mut self) {}
+
+    /// Says what the state is, for people: in crash reports and [`System::status_text`](crate::System::status_text). Also
+    /// called after a panic, so it must not trust the state. Cut after 4,096 bytes. Nothing unless written.
+    fn format_status(&self) -> Option<String> {
+        None
     }
 
     /// Lists what other nodes may send. Empty unless written: the actor then serves its own node only.

@@ -39,6 +39,12 @@ pub struct Named<A: Actor> {
     actor: PhantomData<fn() -> A>,
 }
 
+/// Whom a message is for.
+enum To<'a, A: Actor> {
+    Addr(&'a Addr<A>),
+    Named(&'a Named<A>),
+}
+
 /// Where a message goes.
 enum Target<A: Actor> {
     Here(Arc<Cell<A>>),
@@ -76,25 +82,25 @@ impl<A: Actor> Addr<A> {
     ///
     /// To another node the message goes through the actor's [`Table`](crate::Table).
     #[must_use = "a call does nothing until it is awaited"]
-    pub fn call<M, Mode>(&self, message: M) -> Call<A, M, Mode>
+    pub fn call<M, Mode>(&self, message: M) -> Call<'_, A, M, Mode>
     where
         A: Dispatch<M, Mode>,
         M: Send + 'static,
         Mode: 'static,
     {
-        Call::new(self.target(), message)
+        Call::new(To::Addr(self), message)
     }
 
     /// Sends a message and asks for no answer. Waits while the mailbox is full. Whether it arrives is not known: if the
     /// actor is gone the message is dropped.
     #[must_use = "a cast does nothing until it is awaited"]
-    pub fn cast<M, Mode>(&self, message: M) -> Cast<A, M, Mode>
+    pub fn cast<M, Mode>(&self, message: M) -> Cast<'_, A, M, Mode>
     where
         A: Dispatch<M, Mode>,
         M: Send + 'static,
         Mode: 'static,
     {
-        Cast::new(self.target(), message)
+        Cast::new(To::Addr(self), message)
     }
 
     /// Sends a message without waiting.
@@ -108,7 +114,7 @@ impl<A: Actor> Addr<A> {
         M: Send + 'static,
         Mode: 'static,
     {
-        cast::now(self.target(), message)
+        cast::now(To::Addr(self), message)
     }
 
     /// Asks the actor to end with `reason`, behind what waits for it, and waits until it has: its
@@ -125,6 +131,14 @@ impl<A: Actor> Addr<A> {
         let ended = self.system().wait(self.pid());
         process.signal(Signal::Stop { reason }).map_err(|_| CallError::NoProc)?;
         Ok(ended.await)
+    }
+
+    /// Returns the actor if it lives on this node, or did.
+    pub(crate) const fn here(&self) -> Option<&Arc<Cell<A>>> {
+        match &self.0 {
+            Place::Here(cell) => Some(cell),
+            Place::Elsewhere(..) => None,
+        }
     }
 
     fn system(&self) -> &System {
@@ -156,25 +170,25 @@ impl<A: Actor> Named<A> {
 
     /// Calls whoever has the name, as [`Addr::call`] does.
     #[must_use = "a call does nothing until it is awaited"]
-    pub fn call<M, Mode>(&self, message: M) -> Call<A, M, Mode>
+    pub fn call<M, Mode>(&self, message: M) -> Call<'_, A, M, Mode>
     where
         A: Dispatch<M, Mode>,
         M: Send + 'static,
         Mode: 'static,
     {
-        Call::new(self.target(), message)
+        Call::new(To::Named(self), message)
     }
 
     /// Sends to whoever has the name, as [`Addr::cast`] does. Messages by name and messages by pid to the same actor of
     /// another node are not ordered among each other.
     #[must_use = "a cast does nothing until it is awaited"]
-    pub fn cast<M, Mode>(&self, message: M) -> Cast<A, M, Mode>
+    pub fn cast<M, Mode>(&self, message: M) -> Cast<'_, A, M, Mode>
     where
         A: Dispatch<M, Mode>,
         M: Send + 'static,
         Mode: 'static,
     {
-        Cast::new(self.target(), message)
+        Cast::new(To::Named(self), message)
     }
 
     /// Sends to whoever has the name without waiting, as [`Addr::try_cast`] does.
@@ -187,7 +201,7 @@ impl<A: Actor> Named<A> {
         M: Send + 'static,
         Mode: 'static,
     {
-        cast::now(self.target(), message)
+        cast::now(To::Named(self), message)
     }
 
     fn target(&self) -> Result<Target<A>, CallError> {
@@ -196,6 +210,23 @@ impl<A: Actor> Named<A> {
         }
         let pid = self.system.whereis(&self.name).ok_or(CallError::NoProc)?;
         here(&self.system, pid)
+    }
+}
+
+impl<A: Actor> To<'_, A> {
+    /// Returns the actor if it need not be looked for.
+    const fn here(&self) -> Option<&Arc<Cell<A>>> {
+        match self {
+            Self::Addr(addr) => addr.here(),
+            Self::Named(_) => None,
+        }
+    }
+
+    fn target(&self) -> Result<Target<A>, CallError> {
+        match self {
+            Self::Addr(addr) => addr.target(),
+            Self::Named(named) => named.target(),
+        }
     }
 }
 
@@ -246,5 +277,14 @@ impl<A: Actor> Clone for Named<A> {
 impl<A: Actor> fmt::Debug for Named<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Named({:?} on {})", self.name, self.node)
+    }
+}
+
+impl<A: Actor> fmt::Debug for To<'_, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Addr(addr) => addr.fmt(f),
+            Self::Named(named) => named.fmt(f),
+        }
     }
 }

@@ -34,7 +34,7 @@ pub struct Agent<S> {
 pub struct Apply<S, R = ()>(Box<dyn FnOnce(&mut S) -> R + Send>);
 
 /// A call to an [`Agent`]; await it for the result, after [`Call::timeout`] if 5 s are not right.
-pub type AgentCall<S, R> = Call<Agent<S>, Apply<S, R>, Immediate>;
+pub type AgentCall<'a, S, R> = Call<'a, Agent<S>, Apply<S, R>, Immediate>;
 
 impl<S, R> Apply<S, R> {
     /// Wraps `code`; its result is the call's answer, and dropped if it is cast.
@@ -46,13 +46,13 @@ impl<S, R> Apply<S, R> {
 impl<S: Send + 'static> Addr<Agent<S>> {
     /// Returns what `code` says of the state.
     #[must_use = "a call does nothing until it is awaited"]
-    pub fn get<R: Send + 'static>(&self, code: impl FnOnce(&S) -> R + Send + 'static) -> AgentCall<S, R> {
+    pub fn get<R: Send + 'static>(&self, code: impl FnOnce(&S) -> R + Send + 'static) -> AgentCall<'_, S, R> {
         self.call(Apply::new(|state: &mut S| code(state)))
     }
 
     /// Changes the state, and waits until that is done.
     #[must_use = "a call does nothing until it is awaited"]
-    pub fn update(&self, code: impl FnOnce(&mut S) + Send + 'static) -> AgentCall<S, ()> {
+    pub fn update(&self, code: impl FnOnce(&mut S) + Send + 'static) -> AgentCall<'_, S, ()> {
         self.call(Apply::new(code))
     }
 
@@ -61,7 +61,7 @@ impl<S: Send + 'static> Addr<Agent<S>> {
     pub fn get_and_update<R: Send + 'static>(
         &self,
         code: impl FnOnce(&mut S) -> R + Send + 'static,
-    ) -> AgentCall<S, R> {
+    ) -> AgentCall<'_, S, R> {
         self.call(Apply::new(code))
     }
 }

@@ -5,27 +5,30 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::task::Wake;
 
 use bytes::Bytes;
 use tiebeam_wire::{Incarnation, NodeId};
 
-use crate::credits::Credits;
+use crate::credits::{Admission, Credits};
 use crate::message::Encoded;
 use crate::process::links::Links;
 use crate::process::{Course, Started};
 use crate::raw::item::{Handling, Item, Opened};
 use crate::raw::mailbox::{Mailbox, Pushed};
-use crate::raw::own::{Own, arc_of};
+use crate::raw::own::{Birth, Own, arc_of};
 use crate::raw::slot;
 use crate::raw::word::Word;
 use crate::remote::ExitKind;
 use crate::reply::RemoteCaller;
+use crate::scheduler::{self, Scheduler};
 use crate::supervisor::ChildInfo;
+use crate::system::Status;
 use crate::table::table_of;
-use crate::{Actor, CallError, ExitReason, Pid, Ref, ReplyTo, System};
+use crate::trace::Tracer;
+use crate::{Actor, CallError, ExitReason, Overflow, Pid, Ref, ReplyTo, System};
 
 /// Everything that is no message. Never refused, so never bounded by credits: each belongs to a tie that somebody holds.
 pub(crate) enum Signal {
@@ -41,6 +44,15 @@ pub(crate) enum Signal {
     NodeDown { node: NodeId, incarnation: Incarnation },
     Abandoned(Refuse),
     Stop { reason: ExitReason },
+    Inspect(Inspection),
+}
+
+/// What others ask of a process whose type they don't know; done between two messages.
+pub(crate) enum Inspection {
+    Suspend(slot::Sender<()>),
+    Resume(slot::Sender<()>),
+    Describe(slot::Sender<Option<String>>),
+    Trace(Option<Box<Tracer>>),
 }
 
 impl fmt::Debug for Signal {
@@ -93,8 +105,11 @@ pub(crate) struct Ties {
 /// A process, its actor's type forgotten.
 pub(crate) trait Process: Send + Sync {
     fn pid(&self) -> Pid;
+    fn serial(&self) -> u64;
     fn kind(&self) -> &'static str;
     fn parent(&self) -> Option<Pid>;
+    /// Who gives the process its turns.
+    fn scheduler(&self) -> &Scheduler;
     /// Gives the process its turn.
     fn turn(self: Arc<Self>);
     /// Queues `signal`; gives it back if the process is gone.
@@ -107,7 +122,10 @@ pub(crate) trait Process: Send + Sync {
     fn exit_reason(&self) -> Option<&ExitReason>;
     /// The type of the message in hand.
     fn handling(&self) -> Option<&'static str>;
+    fn status(&self) -> Status;
     fn queue_len(&self) -> usize;
+    /// How many messages were handled, refused and dropped.
+    fn counts(&self) -> (u64, u64, u64);
     /// Drops what the process has left, after which it never has a turn: its runtime is gone.
     fn abandon(self: Arc<Self>);
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
@@ -129,13 +147,17 @@ pub(crate) struct Marks {
     pub(crate) has_name: AtomicBool,
     /// A signal ends it; set before its handler's future is dropped.
     pub(crate) is_dying: AtomicBool,
+    /// It takes no message until it is resumed.
+    pub(crate) is_suspended: AtomicBool,
 }
 
 pub(crate) struct Cell<A: Actor> {
     pub(crate) mailbox: Mailbox<Item<A>>,
     pub(crate) credits: Credits,
     pub(crate) word: Word,
-    marks: Marks,
+    pub(crate) marks: Marks,
+    /// Messages handled; written by its own turns alone.
+    pub(crate) handled: AtomicU64,
     pub(crate) system: System,
     serial: u64,
     /// The serial of who started it with a link; 0 if nobody did. A parent is of the same node.
@@ -151,16 +173,17 @@ impl<A: Actor> Cell<A> {
     pub(crate) fn new(
         system: System,
         parent: Option<Pid>,
-        mailbox_messages_max: u32,
-        args: A::Args,
+        (mailbox_messages_max, overflow): (u32, Overflow),
+        birth: impl Birth<A>,
         started: Started<A>,
     ) -> Arc<Self> {
         let serial = system.fresh_pid().serial;
         let cell = Self {
             mailbox: Mailbox::new(),
-            credits: Credits::new(mailbox_messages_max),
+            credits: Credits::new(mailbox_messages_max, overflow),
             word: Word::new(),
             marks: Marks::default(),
+            handled: AtomicU64::new(0),
             system,
             serial,
             parent: parent.map_or(0, |parent| parent.serial),
@@ -169,7 +192,7 @@ impl<A: Actor> Cell<A> {
             handling: Handling::nothing(),
             own: Own::new(),
         };
-        Own::prepare(cell, args, Course::new(started))
+        Own::prepare(cell, birth, Course::new(started))
     }
 
     pub(crate) fn pid(&self) -> Pid {
@@ -183,14 +206,45 @@ impl<A: Actor> Cell<A> {
     /// Queues an item, which has a credit if it is a message; gives it back if the process is gone.
     pub(crate) fn push(self: &Arc<Self>, item: Item<A>) -> Result<(), Item<A>> {
         if self.mailbox.push(item)? == Pushed::TakerSleeps && self.word.notify() {
-            self.system.queue(Arc::<Self>::clone(self));
+            scheduler::queue(Arc::<Self>::clone(self));
         }
         Ok(())
     }
 
+    /// Queues a message if the policy of the mailbox lets it in at once.
+    ///
+    /// # Errors
+    /// [`CallError::NoProc`], [`CallError::Overloaded`].
+    pub(crate) fn admit_now(self: &Arc<Self>, message: impl FnOnce() -> Item<A>) -> Result<(), CallError> {
+        match self.admit()? {
+            Admission::Granted => self.push(message()).map_err(|_| CallError::NoProc),
+            Admission::Dropped => Ok(()),
+            Admission::Wait => {
+                self.credits.count_refused();
+                Err(CallError::Overloaded)
+            }
+            Admission::Refused | Admission::Stop => Err(CallError::Overloaded),
+        }
+    }
+
+    /// Takes a credit for one message, or does what the policy of the mailbox says.
+    ///
+    /// # Errors
+    /// [`CallError::NoProc`].
+    pub(crate) fn admit(&self) -> Result<Admission, CallError> {
+        let admission = self.credits.admit()?;
+        if admission == Admission::Stop {
+            let (pid, kind) = (self.pid(), self.kind());
+            tracing::error!(%pid, kind, "mailbox is full, actor is killed as its policy says");
+            // Gone already if this fails.
+            let _ = self.signal(Signal::Exit { from: pid, reason: ExitReason::Kill, kind: ExitKind::Sent });
+        }
+        Ok(admission)
+    }
+
     /// Queues a process whose turn is over.
     pub(crate) fn queue_again(self: &Arc<Self>) {
-        self.system.queue_again(Arc::<Self>::clone(self));
+        scheduler::queue_again(Arc::<Self>::clone(self));
     }
 
     pub(crate) fn tie<T>(&self, change: impl FnOnce(&mut Ties) -> T) -> T {
@@ -223,14 +277,13 @@ impl<A: Actor> Cell<A> {
 impl<A: Actor> Wake for Cell<A> {
     fn wake(self: Arc<Self>) {
         if self.word.notify() {
-            let system = self.system.clone();
-            system.queue(self);
+            scheduler::queue(self);
         }
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
         if self.word.notify() {
-            self.system.queue(Arc::<Self>::clone(self));
+            scheduler::queue(Arc::<Self>::clone(self));
         }
     }
 }
@@ -238,6 +291,10 @@ impl<A: Actor> Wake for Cell<A> {
 impl<A: Actor> Process for Cell<A> {
     fn pid(&self) -> Pid {
         self.pid()
+    }
+
+    fn serial(&self) -> u64 {
+        self.serial
     }
 
     fn kind(&self) -> &'static str {
@@ -248,6 +305,10 @@ impl<A: Actor> Process for Cell<A> {
         self.parent()
     }
 
+    fn scheduler(&self) -> &Scheduler {
+        self.system.scheduler()
+    }
+
     fn turn(self: Arc<Self>) {
         Own::turn(&self, |turn, cx| turn.take(cx));
     }
@@ -255,7 +316,7 @@ impl<A: Actor> Process for Cell<A> {
     fn signal(&self, signal: Signal) -> Result<(), Signal> {
         match self.mailbox.push(Item::signal(signal)) {
             Ok(Pushed::TakerSleeps) if self.word.notify() => {
-                self.system.queue(arc_of(self));
+                scheduler::queue(arc_of(self));
                 Ok(())
             }
             Ok(_) => Ok(()),
@@ -276,9 +337,16 @@ impl<A: Actor> Process for Cell<A> {
             return inbound.refuse(CallError::Incompatible);
         };
         // A lane must not wait for one slow actor, so what finds no credit is refused at once.
-        if let Err(no_credit) = self.credits.try_take() {
-            tracing::debug!(%pid, kind = self.kind(), "mailbox is full, message of another node refused");
-            return inbound.refuse(no_credit.into());
+        match self.admit() {
+            Ok(Admission::Granted) => {}
+            Ok(admission) => {
+                if admission == Admission::Wait {
+                    self.credits.count_refused();
+                }
+                tracing::debug!(%pid, kind = self.kind(), "mailbox is full, message of another node refused");
+                return inbound.refuse(CallError::Overloaded);
+            }
+            Err(error) => return inbound.refuse(error),
         }
         let reply_to = ReplyTo::remote(inbound.caller);
         let encoded = Encoded { decode: entry.decode, name: entry.name, body: inbound.body, reply_to };
@@ -305,8 +373,22 @@ impl<A: Actor> Process for Cell<A> {
         self.handling.name()
     }
 
+    fn status(&self) -> Status {
+        match self.word.is_running() {
+            _ if self.marks.is_suspended.load(Ordering::Relaxed) => Status::Suspended,
+            Some(true) => Status::Running,
+            Some(false) => Status::Ready,
+            None => Status::Waiting,
+        }
+    }
+
     fn queue_len(&self) -> usize {
         self.credits.waiting() as usize
+    }
+
+    fn counts(&self) -> (u64, u64, u64) {
+        let (refused, dropped) = self.credits.losses();
+        (self.handled.load(Ordering::Relaxed), refused, dropped)
     }
 
     fn abandon(self: Arc<Self>) {

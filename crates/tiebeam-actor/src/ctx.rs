@@ -9,9 +9,13 @@ use std::time::Duration;
 use futures::FutureExt;
 use tiebeam_world::{Task, TaskGuard};
 
+use crate::actor::Dispatch;
 use crate::cell::{Cell, Process, Signal, Ties};
+use crate::message::Told;
 use crate::raw::current;
-use crate::{Actor, Addr, ChildInfo, ExitKind, ExitReason, Pid, Ref, Starter, System};
+use crate::raw::item::Item;
+use crate::raw::mailbox::Queue;
+use crate::{Actor, Addr, Alias, ChildInfo, ExitKind, ExitReason, Info, Pid, Ref, Starter, System};
 
 /// How many tasks one actor may run at once; the actor that starts one more crashes, since it leaks them.
 pub const TASKS_MAX: usize = 4096;
@@ -27,15 +31,33 @@ pub struct TimerId(u64);
 pub struct Ctx<A: Actor> {
     cell: Arc<Cell<A>>,
     stop: Option<Box<ExitReason>>,
-    more: Option<Box<More>>,
+    more: Option<Box<More<A>>>,
 }
 
 /// What few actors have.
-#[derive(Default)]
-pub(crate) struct More {
+pub(crate) struct More<A: Actor> {
     tasks: Vec<Task<()>>,
     timers: BTreeMap<u64, TaskGuard>,
     timers_made: u64,
+    /// The timer of [`Ctx::set_timeout`].
+    timeout: Option<u64>,
+    /// What goes before everything that waits.
+    continued: Queue<Item<A>>,
+    /// Asked to hibernate once nothing waits.
+    is_tired: bool,
+}
+
+impl<A: Actor> Default for More<A> {
+    fn default() -> Self {
+        Self {
+            tasks: Vec::new(),
+            timers: BTreeMap::new(),
+            timers_made: 0,
+            timeout: None,
+            continued: Queue::default(),
+            is_tired: false,
+        }
+    }
 }
 
 impl<A: Actor> Ctx<A> {
@@ -157,10 +179,49 @@ impl<A: Actor> Ctx<A> {
         TimerId(id)
     }
 
+    /// Tells this actor [`Info::Timeout`](crate::Info::Timeout) if nothing comes for `delay` after the running handler
+    /// returned: no message, exit, down or other timer. Counts once; every handler that wants it asks again.
+    pub fn set_timeout(&mut self, delay: Duration) {
+        let TimerId(id) = self.send_after(delay, 0);
+        let more = self.more.get_or_insert_default();
+        if let Some(former) = more.timeout.replace(id) {
+            more.timers.remove(&former);
+        }
+    }
+
+    /// Handles `message` right after the running handler, or `init`, before anything that waits; signals act as ever.
+    /// Several are handled in the order in which they were given.
+    pub fn continue_with<M, Mode>(&mut self, message: M)
+    where
+        A: Dispatch<M, Mode>,
+        M: Send + 'static,
+        Mode: 'static,
+    {
+        self.more.get_or_insert_default().continued.push(Item::system(Told::<A, M, Mode>::new(message)));
+    }
+
+    /// Has [`Actor::hibernate`] called once nothing waits to be handled.
+    pub fn hibernate(&mut self) {
+        self.more.get_or_insert_default().is_tired = true;
+    }
+
+    /// Returns a second address of this actor, which can be taken back.
+    #[must_use]
+    pub fn alias(&self) -> Alias<A> {
+        Alias::new(Arc::clone(&self.cell), false)
+    }
+
+    /// Returns a second address of this actor, which can be taken back and whose messages go before all others: to be
+    /// given only to those who send little. Within it order is kept; it passes what the same sender sent otherwise.
+    #[must_use]
+    pub fn priority_alias(&self) -> Alias<A> {
+        Alias::new(Arc::clone(&self.cell), true)
+    }
+
     /// Cancels a timer: its [`Info::Timer`](crate::Info::Timer) will not come, not even if it waited already. Says whether
     /// the timer was still to be told.
     pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
-        self.timer_is_due(timer.0)
+        self.more.as_mut().is_some_and(|more| more.timers.remove(&timer.0).is_some())
     }
 
     /// Runs `work` beside the actor and drops it when the actor ends: before anybody hears of that end, if it waits
@@ -193,9 +254,34 @@ impl<A: Actor> Ctx<A> {
         self.stop.take().map(|reason| *reason)
     }
 
-    /// Says whether a timer that went off was not cancelled.
-    pub(crate) fn timer_is_due(&mut self, id: u64) -> bool {
-        self.more.as_mut().is_some_and(|more| more.timers.remove(&id).is_some())
+    /// Returns what a timer tells that went off; nothing if it was cancelled.
+    pub(crate) fn timer_goes_off(&mut self, id: u64, tag: u64) -> Option<Info> {
+        let more = self.more.as_mut()?;
+        more.timers.remove(&id)?;
+        Some(if more.timeout.take_if(|timeout| *timeout == id).is_some() { Info::Timeout } else { Info::Timer(tag) })
+    }
+
+    /// Forgets the timeout when something else comes.
+    pub(crate) fn forget_timeout(&mut self, next: &Item<A>) {
+        let Some(more) = &mut self.more else { return };
+        if !more.timeout.is_some_and(|timeout| next.is_timer(timeout))
+            && let Some(timeout) = more.timeout.take()
+        {
+            more.timers.remove(&timeout);
+        }
+    }
+
+    pub(crate) const fn has_more(&self) -> bool {
+        self.more.is_some()
+    }
+
+    pub(crate) fn take_continued(&mut self) -> Option<Item<A>> {
+        self.more.as_mut()?.continued.next()
+    }
+
+    /// Says whether the actor asked to hibernate, once.
+    pub(crate) fn takes_a_rest(&mut self) -> bool {
+        self.more.as_mut().is_some_and(|more| std::mem::take(&mut more.is_tired))
     }
 
     pub(crate) fn publish_children(&self, children: Vec<ChildInfo>) {
@@ -217,7 +303,7 @@ impl<A: Actor> Ctx<A> {
         })
     }
 
-    pub(crate) const fn take_more(&mut self) -> Option<Box<More>> {
+    pub(crate) const fn take_more(&mut self) -> Option<Box<More<A>>> {
         self.more.take()
     }
 

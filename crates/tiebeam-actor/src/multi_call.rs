@@ -29,8 +29,8 @@ pub struct MultiCall<K, R> {
 /// ```
 ///
 /// Further reading: `gen_server:multi_call/4` of OTP.
-pub async fn multi_call<K, A, M, Mode>(
-    calls: impl IntoIterator<Item = (K, Call<A, M, Mode>)>,
+pub async fn multi_call<'a, K, A, M, Mode>(
+    calls: impl IntoIterator<Item = (K, Call<'a, A, M, Mode>)>,
     timeout: Duration,
 ) -> MultiCall<K, A::Answer>
 where

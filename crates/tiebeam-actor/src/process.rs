@@ -11,14 +11,16 @@ mod receive;
 use std::future::Future;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
-use crate::cell::Signal;
+use crate::cell::{Inspection, Signal};
 use crate::message::Encoded;
 use crate::raw::item::{Item, Message, Opened};
 use crate::raw::mailbox::Queue;
 use crate::raw::own::{After, Turn, Work};
 use crate::raw::slot;
+use crate::trace::{TraceKind, Tracer};
 use crate::{Actor, Addr, Ctx, ExitReason, Info};
 
 /// Tells the starter how the start went.
@@ -34,10 +36,28 @@ pub(crate) struct Course<A: Actor> {
     arrived: Queue<Item<A>>,
     /// What waits to be handled.
     inner: Queue<Item<A>>,
+    /// What few processes have.
+    rare: Option<Box<Rare<A>>>,
     /// Credits of messages that were taken, not given back yet.
     gathered: u32,
     /// A signal ended the process: whatever came behind it found nobody.
     is_killed: bool,
+    /// `init` chose not to run.
+    is_ignored: bool,
+}
+
+struct Rare<A: Actor> {
+    /// Goes before everything else, also while the process is suspended.
+    system: Queue<Item<A>>,
+    /// Goes before what waits to be handled.
+    urgent: Queue<Item<A>>,
+    tracer: Option<Box<Tracer>>,
+}
+
+impl<A: Actor> Default for Rare<A> {
+    fn default() -> Self {
+        Self { system: Queue::default(), urgent: Queue::default(), tracer: None }
+    }
 }
 
 /// What the future that is under way is for, or what comes next.
@@ -53,10 +73,18 @@ enum Stage {
 const SLICE_MAX: u32 = 64;
 
 /// Runs code that only cleans up; a panic there harms nobody.
+#[inline]
 pub(crate) fn quietly(clean_up: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(clean_up)) {
-        tracing::error!(panic = tiebeam_world::panic_message(&*panic), "panic while cleaning up");
-        // A payload whose own drop panics would end the task before others have heard of the exit.
+        forget(panic);
+    }
+}
+
+#[cold]
+fn forget(panic: Box<dyn std::any::Any + Send>) {
+    tracing::error!(panic = tiebeam_world::panic_message(&*panic), "panic while cleaning up");
+    // A payload whose own drop panics would end the turn before others have heard of the exit. Text has no such drop.
+    if !panic.is::<&str>() && !panic.is::<String>() {
         std::mem::forget(panic);
     }
 }
@@ -68,8 +96,10 @@ impl<A: Actor> Course<A> {
             started: Some(started),
             arrived: Queue::default(),
             inner: Queue::default(),
+            rare: None,
             gathered: 0,
             is_killed: false,
+            is_ignored: false,
         }
     }
 }
@@ -90,7 +120,7 @@ impl<A: Actor> Turn<'_, A> {
                 self.go_on(cx)
             } else if handled < SLICE_MAX {
                 handled += 1;
-                self.next()
+                self.next(cx)
             } else {
                 // Without this an actor whose queue is never empty would keep its worker for itself.
                 Step::Break(After::Again)
@@ -126,7 +156,12 @@ impl<A: Actor> Turn<'_, A> {
 
     /// Goes on with the future that is under way.
     fn go_on(&mut self, cx: &mut Context<'_>) -> Step {
-        match self.poll(cx) {
+        let polled = self.poll(cx);
+        self.polled_work(polled)
+    }
+
+    fn polled_work(&mut self, polled: Poll<Result<(), ExitReason>>) -> Step {
+        match polled {
             Poll::Ready(result) => self.finished(result),
             Poll::Pending if matches!(self.course().stage, Stage::Ending) => Step::Break(After::Sleep),
             Poll::Pending => {
@@ -148,6 +183,7 @@ impl<A: Actor> Turn<'_, A> {
         match (&mut self.course().stage, result) {
             (Stage::Init, Ok(())) => match self.take_failed() {
                 None => self.begin_serving(),
+                Some(ExitReason::Ignore) => self.ignore(),
                 Some(reason) => self.fail(reason),
             },
             (Stage::Init, Err(reason)) => self.fail(reason),
@@ -191,46 +227,88 @@ impl<A: Actor> Turn<'_, A> {
     }
 
     /// Handles the next thing in the queue, or goes to sleep.
-    fn next(&mut self) -> Step {
+    fn next(&mut self, cx: &mut Context<'_>) -> Step {
         if let Err(reason) = self.receive_all() {
             return self.die(reason);
         }
-        let Some(next) = self.course().inner.next() else {
+        let Some(next) = self.pick() else {
             self.give_back();
+            if self.ctx().takes_a_rest() {
+                self.begin(Hibernate);
+                return Step::Continue(());
+            }
             return match self.cell.mailbox.park() {
                 true => Step::Break(After::Sleep),
                 false => Step::Continue(()),
             };
         };
         match next.open() {
-            Opened::Message(message) => self.handle_message(message),
-            Opened::Encoded(encoded) => self.handle_encoded(encoded),
-            Opened::Signal(signal) => self.handle_signal(signal),
+            Opened::Message(message) => self.handle_message(message, cx),
+            Opened::Encoded(encoded) => self.handle_encoded(encoded, cx),
+            Opened::Signal(signal) => {
+                self.handle_signal(signal);
+                Step::Continue(())
+            }
         }
-        Step::Continue(())
     }
 
-    fn handle_message(&mut self, message: Message<A>) {
-        self.spend();
-        if !message.is_wanted() {
-            return quietly(|| drop(message));
+    /// Picks what is to be handled next.
+    #[inline]
+    fn pick(&mut self) -> Option<Item<A>> {
+        if let Some(rare) = &mut self.course().rare
+            && let Some(asked) = rare.system.next()
+        {
+            return Some(asked);
         }
+        if self.cell.marks.is_suspended.load(Ordering::Relaxed) {
+            return None;
+        }
+        if self.ctx().has_more()
+            && let Some(continued) = self.ctx().take_continued()
+        {
+            return Some(continued);
+        }
+        let course = self.course();
+        let urgent = course.rare.as_mut().and_then(|rare| rare.urgent.next());
+        let next = urgent.or_else(|| course.inner.next())?;
+        if self.ctx().has_more() {
+            self.ctx().forget_timeout(&next);
+        }
+        Some(next)
+    }
+
+    fn handle_message(&mut self, message: Message<A>, cx: &mut Context<'_>) -> Step {
+        if message.has_credit() {
+            self.spend();
+        }
+        if !message.is_wanted() {
+            self.cell.credits.count_dropped();
+            quietly(|| drop(message));
+            return Step::Continue(());
+        }
+        self.trace(|| TraceKind::Handles(message.name()));
         // Kept on failure: the crash report names it.
         self.cell.handling.set(Some(message.table()));
-        self.handle(message);
+        let handled = &self.cell.handled;
+        handled.store(handled.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        let polled = self.handle(message, cx);
+        self.polled_work(polled)
     }
 
-    fn handle_encoded(&mut self, encoded: Encoded<A>) {
+    fn handle_encoded(&mut self, encoded: Encoded<A>, cx: &mut Context<'_>) -> Step {
         if !encoded.reply_to.is_wanted() {
-            return self.spend();
+            self.spend();
+            self.cell.credits.count_dropped();
+            return Step::Continue(());
         }
         match (encoded.decode)(&encoded.body, encoded.reply_to).map(Item::open) {
-            Ok(Opened::Message(message)) => self.handle_message(message),
+            Ok(Opened::Message(message)) => self.handle_message(message, cx),
             Ok(_) => unreachable!("tables decode to messages"),
             Err(error) => {
                 self.spend();
                 let (pid, message) = (self.cell.pid(), encoded.name);
                 tracing::warn!(%pid, message, %error, "message of another node can't be decoded");
+                Step::Continue(())
             }
         }
     }
@@ -240,14 +318,58 @@ impl<A: Actor> Turn<'_, A> {
             Signal::Stop { reason } => self.terminate(reason),
             Signal::Exit { from, reason, .. } if self.cell.parent() == Some(from) => self.terminate(reason),
             Signal::Exit { from, reason, .. } => self.begin(Inform(Info::Exit { from, reason })),
-            Signal::Timer { id, tag } if self.ctx().timer_is_due(id) => self.begin(Inform(Info::Timer(tag))),
+            Signal::Timer { id, tag } => {
+                if let Some(info) = self.ctx().timer_goes_off(id, tag) {
+                    self.begin(Inform(info));
+                }
+            }
             // Not after `demonitor`.
             Signal::Down { from, monitor, reason }
                 if self.cell.if_tied(|ties| ties.downs.remove(&monitor)) == Some(true) =>
             {
                 self.begin(Inform(Info::Down { monitor, pid: from, reason }));
             }
+            Signal::Inspect(inspection) => self.inspect(inspection),
             _ => {}
+        }
+    }
+
+    fn inspect(&mut self, inspection: Inspection) {
+        let is_suspended = &self.cell.marks.is_suspended;
+        match inspection {
+            Inspection::Suspend(asked) => {
+                is_suspended.store(true, Ordering::Relaxed);
+                asked.send(());
+            }
+            Inspection::Resume(asked) => {
+                is_suspended.store(false, Ordering::Relaxed);
+                asked.send(());
+            }
+            Inspection::Describe(asked) => asked.send(self.describe()),
+            Inspection::Trace(tracer) => self.course().rare.get_or_insert_default().tracer = tracer,
+        }
+    }
+
+    /// Returns what the actor says of its state; its words are not trusted, least of all after a crash.
+    fn describe(&mut self) -> Option<String> {
+        let mut text = None;
+        if let Some(actor) = self.actor() {
+            quietly(|| text = actor.format_status());
+        }
+        if let Some(text) = &mut text {
+            text.truncate(text.floor_char_boundary(ExitReason::TEXT_BYTES_MAX));
+        }
+        text
+    }
+
+    /// Tells an event to whoever traces the process.
+    #[inline]
+    fn trace(&mut self, kind: impl FnOnce() -> TraceKind) {
+        if let Some(rare) = &mut self.course().rare
+            && let Some(tracer) = &mut rare.tracer
+            && !tracer.tell(kind())
+        {
+            rare.tracer = None;
         }
     }
 
@@ -274,6 +396,14 @@ struct Inform(Info);
 impl<A: Actor> Work<A> for Inform {
     fn work<'a>(self, actor: &'a mut A, ctx: &'a mut Ctx<A>) -> impl Future<Output = ()> + Send + 'a {
         actor.info(self.0, ctx)
+    }
+}
+
+struct Hibernate;
+
+impl<A: Actor> Work<A> for Hibernate {
+    async fn work<'a>(self, actor: &'a mut A, _: &'a mut Ctx<A>) {
+        actor.hibernate();
     }
 }
 

@@ -22,6 +22,9 @@ pub enum ExitReason {
     Panic(String),
     /// What the application says.
     Other(String),
+    /// Only as the result of a start: `init` chose not to run, and nothing is wrong. The process ends as
+    /// [`ExitReason::Normal`]; a supervisor keeps such a child's spec, without a process.
+    Ignore,
 }
 
 impl ExitReason {
@@ -31,7 +34,7 @@ impl ExitReason {
     /// Says whether somebody should hear about it: anything but an end that was meant.
     #[must_use]
     pub const fn is_abnormal(&self) -> bool {
-        !matches!(self, Self::Normal | Self::Shutdown)
+        !matches!(self, Self::Normal | Self::Shutdown | Self::Ignore)
     }
 
     pub(crate) fn panicked(payload: Box<dyn std::any::Any + Send>) -> Self {
@@ -44,6 +47,8 @@ impl ExitReason {
     }
 }
 
+impl std::error::Error for ExitReason {}
+
 impl fmt::Display for ExitReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -55,6 +60,7 @@ impl fmt::Display for ExitReason {
             Self::NoConnection => f.write_str("no connection"),
             Self::Panic(text) => write!(f, "panicked: {text}"),
             Self::Other(text) => f.write_str(text),
+            Self::Ignore => f.write_str("ignore"),
         }
     }
 }

@@ -22,8 +22,11 @@ pub struct ReplyTo<R: Send + 'static> {
 enum Slot<R> {
     Nobody,
     Local(slot::Sender<Result<R, CallError>>),
-    Remote(RemoteCaller, fn(&R) -> Vec<u8>),
+    Remote(Box<(RemoteCaller, Encode<R>)>),
 }
+
+/// Writes an answer down for another node.
+type Encode<R> = fn(&R) -> Vec<u8>;
 
 /// A caller on another node.
 pub(crate) struct RemoteCaller {
@@ -44,11 +47,12 @@ impl RemoteCaller {
 
 impl<R: Send + 'static> ReplyTo<R> {
     /// Answers the caller. An answer that comes too late goes nowhere.
+    #[inline]
     pub fn send(mut self, reply: R) {
         match std::mem::replace(&mut self.slot, Slot::Nobody) {
             Slot::Nobody => {}
             Slot::Local(caller) => caller.send(Ok(reply)),
-            Slot::Remote(caller, encode) => caller.answer(Ok(encode(&reply).into())),
+            Slot::Remote(remote) => remote.0.answer(Ok((remote.1)(&reply).into())),
         }
     }
 
@@ -79,7 +83,7 @@ impl<R: Send + 'static> ReplyTo<R> {
         match std::mem::replace(&mut self.slot, Slot::Nobody) {
             Slot::Nobody => {}
             Slot::Local(caller) => caller.send(Err(error)),
-            Slot::Remote(caller, _) => caller.answer(Err(error)),
+            Slot::Remote(remote) => remote.0.answer(Err(error)),
         }
     }
 
@@ -89,7 +93,7 @@ impl<R: Send + 'static> ReplyTo<R> {
             Slot::Nobody => true,
             // A caller on this node closes its end itself when its time is up.
             Slot::Local(caller) => !caller.is_closed(),
-            Slot::Remote(caller, _) => tiebeam_world::now() <= caller.deadline,
+            Slot::Remote(remote) => tiebeam_world::now() <= remote.0.deadline,
         }
     }
 }
@@ -97,13 +101,13 @@ impl<R: Send + 'static> ReplyTo<R> {
 /// A caller on another node, before it is known what type it is answered with.
 impl ReplyTo<()> {
     pub(crate) fn remote(caller: Option<RemoteCaller>) -> Self {
-        let slot = caller.map_or(Slot::Nobody, |caller| Slot::Remote(caller, |()| Vec::new()));
+        let slot = caller.map_or(Slot::Nobody, |caller| Slot::Remote(Box::new((caller, |()| Vec::new()))));
         Self { slot, callee: None }
     }
 
-    pub(crate) fn encoded_by<R: Send + 'static>(mut self, encode: fn(&R) -> Vec<u8>) -> ReplyTo<R> {
+    pub(crate) fn encoded_by<R: Send + 'static>(mut self, encode: Encode<R>) -> ReplyTo<R> {
         let slot = match std::mem::replace(&mut self.slot, Slot::Nobody) {
-            Slot::Remote(caller, _) => Slot::Remote(caller, encode),
+            Slot::Remote(remote) => Slot::Remote(Box::new((remote.0, encode))),
             Slot::Nobody | Slot::Local(_) => Slot::Nobody,
         };
         ReplyTo { slot, callee: None }
@@ -111,12 +115,22 @@ impl ReplyTo<()> {
 }
 
 impl<R: Send + 'static> Drop for ReplyTo<R> {
+    #[inline]
     fn drop(&mut self) {
+        if !matches!(self.slot, Slot::Nobody) {
+            self.give_up();
+        }
+    }
+}
+
+impl<R: Send + 'static> ReplyTo<R> {
+    #[cold]
+    fn give_up(&mut self) {
         let refuse: Refuse = match std::mem::replace(&mut self.slot, Slot::Nobody) {
             Slot::Nobody => return,
             Slot::Local(caller) if caller.is_closed() => return,
             Slot::Local(caller) => Box::new(move |error| caller.send(Err(error))),
-            Slot::Remote(caller, _) => Box::new(move |error| caller.answer(Err(error))),
+            Slot::Remote(remote) => Box::new(move |error| remote.0.answer(Err(error))),
         };
         match self.callee.take() {
             Some(callee) => abandon(Some(&*callee), refuse),

@@ -14,8 +14,8 @@
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use crossbeam_deque::{Injector, Steal, Stealer, Worker as Queue};
 use futures::task::AtomicWaker;
 
 use crate::cell::Process;
+use crate::watchdog::TurnAt;
 
 /// A process that is to have a turn.
 type Ready = Arc<dyn Process>;
@@ -46,7 +47,7 @@ pub(crate) struct Scheduler {
     shared: OnceLock<Arc<Shared>>,
 }
 
-struct Shared {
+pub(crate) struct Shared {
     /// Woken from outside of all workers.
     injector: Injector<Ready>,
     seats: Box<[Seat]>,
@@ -55,6 +56,8 @@ struct Shared {
     workers: AtomicUsize,
     /// What drops the processes that sleep, when the last worker is gone.
     abandon: Box<dyn Fn() + Send + Sync>,
+    /// Whether the last worker is gone, for threads that wait for that.
+    is_over: (Mutex<bool>, Condvar),
 }
 
 /// What others see of a worker.
@@ -62,6 +65,9 @@ struct Seat {
     stealer: Stealer<Ready>,
     waker: AtomicWaker,
     asleep: AtomicBool,
+    /// Whose turn it is, and which of the worker's turns.
+    serial: AtomicU64,
+    turn: AtomicU64,
 }
 
 /// A worker's own part, in its thread while it runs.
@@ -72,6 +78,7 @@ struct Local {
 }
 
 struct Worker {
+    shared: Arc<Shared>,
     index: usize,
     local: Option<Local>,
     turns: u32,
@@ -82,24 +89,64 @@ thread_local! {
 }
 
 impl Scheduler {
-    /// Starts the workers unless they run. `abandon` must abandon all processes; that of the first call counts.
-    pub(crate) fn start(&self, abandon: impl Fn() + Send + Sync + 'static) {
-        self.shared.get_or_init(|| start(Box::new(abandon)));
+    pub(crate) fn is_started(&self) -> bool {
+        self.shared.get().is_some()
     }
 
-    /// Gives a process a turn that was woken.
-    pub(crate) fn queue(&self, process: Ready) {
-        if let Some(shared) = self.shared.get() {
-            shared.queue(process);
-        }
+    /// Starts the workers unless they run. `abandon` must abandon all processes, `watch` is told of the
+    /// workers; those of the first call count.
+    pub(crate) fn start(&self, watch: impl FnOnce(Arc<Shared>), abandon: impl Fn() + Send + Sync + 'static) {
+        self.shared.get_or_init(|| {
+            let shared = start(Box::new(abandon));
+            watch(Arc::clone(&shared));
+            shared
+        });
     }
+}
 
-    /// Gives a process another turn, behind all others.
-    pub(crate) fn queue_again(&self, process: Ready) {
-        if let Some(shared) = self.shared.get() {
-            shared.queue_again(process);
+/// Gives a process a turn that was woken.
+pub(crate) fn queue(process: Ready) {
+    put(process, |local, process| match local.next.replace(process) {
+        Some(displaced) => {
+            local.queue.push(displaced);
+            true
         }
-    }
+        // One process alone is not worth another worker's waking up.
+        None => false,
+    });
+}
+
+/// Gives a process another turn, behind all others.
+pub(crate) fn queue_again(process: Ready) {
+    put(process, |local, process| {
+        let is_alone = local.next.is_none() && local.queue.is_empty();
+        local.queue.push(process);
+        !is_alone
+    });
+}
+
+/// Leaves a process with the worker that runs this, or with any of its system; `put` says whether another should help.
+#[inline]
+fn put(process: Ready, put: impl FnOnce(&mut Local, Ready) -> bool) {
+    LOCAL.with(|local| {
+        let mut local = local.borrow_mut();
+        let shared = process.scheduler().shared.get();
+        match local.as_mut().filter(|local| shared.is_some_and(|shared| Arc::ptr_eq(shared, &local.shared))) {
+            Some(local) => {
+                if put(local, process) {
+                    local.shared.wake_one();
+                }
+            }
+            None => {
+                let shared = shared.cloned();
+                // Dropping the process may run code that comes here again.
+                drop(local);
+                if let Some(shared) = shared {
+                    shared.put_outside(process);
+                }
+            }
+        }
+    });
 }
 
 fn start(abandon: Box<dyn Fn() + Send + Sync>) -> Arc<Shared> {
@@ -109,6 +156,8 @@ fn start(abandon: Box<dyn Fn() + Send + Sync>) -> Arc<Shared> {
         stealer: queue.stealer(),
         waker: AtomicWaker::new(),
         asleep: AtomicBool::new(false),
+        serial: AtomicU64::new(0),
+        turn: AtomicU64::new(0),
     };
     let shared = Arc::new(Shared {
         injector: Injector::new(),
@@ -116,56 +165,42 @@ fn start(abandon: Box<dyn Fn() + Send + Sync>) -> Arc<Shared> {
         sleepers: AtomicUsize::new(0),
         workers: AtomicUsize::new(count),
         abandon,
+        is_over: (Mutex::new(false), Condvar::new()),
     });
     for (index, queue) in queues.into_iter().enumerate() {
         let local = Some(Local { shared: Arc::clone(&shared), queue, next: None });
         // Not under tokio's budget, which is meant for one task: once it was used up, every process would find
         // everything pending until the worker's next turn.
-        let worker = tokio::task::unconstrained(Worker { index, local, turns: 0 });
+        let worker = tokio::task::unconstrained(Worker { shared: Arc::clone(&shared), index, local, turns: 0 });
         drop(tiebeam_world::spawn("actor.worker", worker));
     }
     shared
 }
 
 impl Shared {
-    fn queue(self: &Arc<Self>, process: Ready) {
-        self.with_local(process, |local, process| match local.next.replace(process) {
-            Some(displaced) => {
-                local.queue.push(displaced);
-                true
-            }
-            // One process alone is not worth another worker's waking up.
-            None => false,
-        });
-    }
-
-    fn queue_again(self: &Arc<Self>, process: Ready) {
-        self.with_local(process, |local, process| {
-            let is_alone = local.next.is_none() && local.queue.is_empty();
-            local.queue.push(process);
-            !is_alone
-        });
-    }
-
-    /// Leaves `process` with the worker that runs this, or with any; `put` says whether another worker should help.
-    fn with_local(self: &Arc<Self>, process: Ready, put: impl FnOnce(&mut Local, Ready) -> bool) {
-        if self.workers.load(Ordering::Acquire) == 0 {
-            // The runtime is gone: the process is dropped where it waits.
-            return;
-        }
-        let helps = LOCAL.with(|local| {
-            let mut local = local.borrow_mut();
-            match local.as_mut().filter(|local| Arc::ptr_eq(&local.shared, self)) {
-                Some(local) => put(local, process),
-                None => {
-                    self.injector.push(process);
-                    true
-                }
-            }
-        });
-        if helps {
+    fn put_outside(&self, process: Ready) {
+        // Without workers the runtime is gone: the process is dropped where it waits.
+        if self.workers.load(Ordering::Acquire) > 0 {
+            self.injector.push(process);
             self.wake_one();
         }
+    }
+
+    pub(crate) fn workers(&self) -> usize {
+        self.seats.len()
+    }
+
+    /// Returns what a worker is at.
+    pub(crate) fn turn_of(&self, worker: usize) -> TurnAt {
+        let seat = &self.seats[worker];
+        TurnAt { serial: seat.serial.load(Ordering::Relaxed), number: seat.turn.load(Ordering::Relaxed) }
+    }
+
+    /// Blocks the thread for `timeout`, or until the last worker is gone, and says whether there is one.
+    pub(crate) fn wait_for_end(&self, timeout: Duration) -> bool {
+        let is_over = self.is_over.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.is_over.1.wait_timeout_while(is_over, timeout, |is_over| !*is_over);
+        !*waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
     fn wake_one(&self) {
@@ -248,9 +283,13 @@ impl Worker {
             let Some(process) = self.take(&mut nexts).or_else(|| self.sleep(cx, &mut nexts)) else { return };
             // A process catches what its actor's code throws; this is for faults of the runtime itself, of which the
             // other processes must not die.
+            let seat = &self.shared.seats[self.index];
+            seat.turn.store(u64::from(self.turns), Ordering::Relaxed);
+            seat.serial.store(process.serial(), Ordering::Relaxed);
             if catch_unwind(AssertUnwindSafe(|| process.turn())).is_err() {
                 tracing::error!("process ended by a panic outside of its actor");
             }
+            self.shared.seats[self.index].serial.store(0, Ordering::Relaxed);
             turns += 1;
             let is_late = || turns % TURNS_PER_LOOK == 0 && tiebeam_world::now().since(started) > TURN_TIME_MAX;
             if turns >= TURNS_MAX || is_late() {
@@ -269,7 +308,7 @@ impl Worker {
 
     /// Goes to sleep unless there is work after all.
     fn sleep(&mut self, cx: &Context<'_>, nexts: &mut u32) -> Option<Ready> {
-        let shared = LOCAL.with(|local| local.borrow().as_ref().map(|local| Arc::clone(&local.shared)))?;
+        let shared = Arc::clone(&self.shared);
         let seat = &shared.seats[self.index];
         seat.waker.register(cx.waker());
         if !seat.asleep.swap(true, Ordering::AcqRel) {
@@ -293,6 +332,8 @@ impl Drop for Worker {
         if is_last {
             while retry(|| shared.injector.steal()).is_some() {}
             (shared.abandon)();
+            *shared.is_over.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            shared.is_over.1.notify_all();
         }
     }
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::cell::{Cell, Process, Signal};
-use crate::raw::own::Own;
+use crate::raw::own::{Birth, Own};
 use crate::raw::slot::slot;
-use crate::{Actor, Addr, ExitKind, ExitReason, System};
+use crate::{Actor, Addr, Ctx, ExitKind, ExitReason, Overflow, System, scheduler};
 
 /// Starts actors, linked to a parent if it came from one. A value: change it, use it, clone it.
 #[derive(Clone)]
@@ -15,12 +15,13 @@ pub struct Starter {
     parent: Option<Arc<dyn Process>>,
     name: Option<String>,
     mailbox_messages_max: u32,
+    overflow: Overflow,
 }
 
 impl Starter {
     pub(crate) fn new(system: System, parent: Option<Arc<dyn Process>>) -> Self {
         let mailbox_messages_max = system.config().mailbox_messages_max;
-        Self { system, parent, name: None, mailbox_messages_max }
+        Self { system, parent, name: None, mailbox_messages_max, overflow: Overflow::default() }
     }
 
     /// Gives the next actor this name, before its `init` runs; its start fails if the name is taken.
@@ -35,6 +36,12 @@ impl Starter {
         Self { mailbox_messages_max: limit.max(1), ..self }
     }
 
+    /// Says what happens to messages for which the next actor's mailbox has no room. Default [`Overflow::Block`].
+    #[must_use]
+    pub fn overflow(self, overflow: Overflow) -> Self {
+        Self { overflow, ..self }
+    }
+
     /// Returns the system in which actors are started.
     #[must_use]
     pub const fn system(&self) -> &System {
@@ -47,9 +54,14 @@ impl Starter {
     /// # Errors
     /// The reason why `init` failed, which is told in no other way; the process is gone and its name free.
     pub async fn spawn<A: Actor>(self, args: A::Args) -> Result<Addr<A>, ExitReason> {
+        self.give_birth(Init(args)).await
+    }
+
+    pub(crate) async fn give_birth<A: Actor>(self, birth: impl Birth<A>) -> Result<Addr<A>, ExitReason> {
         let (started, start) = slot();
         let parent = self.parent.as_ref().map(|parent| parent.pid());
-        let cell = Cell::<A>::new(self.system.clone(), parent, self.mailbox_messages_max, args, started);
+        let mailbox = (self.mailbox_messages_max, self.overflow);
+        let cell = Cell::<A>::new(self.system.clone(), parent, mailbox, birth, started);
         if let Err(reason) = self.admit(Arc::<Cell<A>>::clone(&cell)) {
             cell.abandon();
             return Err(reason);
@@ -73,6 +85,14 @@ impl Starter {
     }
 }
 
+struct Init<A: Actor>(A::Args);
+
+impl<A: Actor> Birth<A> for Init<A> {
+    fn born(self, ctx: &mut Ctx<A>) -> impl Future<Output = Result<A, ExitReason>> + Send {
+        A::init(self.0, ctx)
+    }
+}
+
 /// How many starts may lie within each other on one stack.
 const NESTED_STARTS_MAX: u32 = 8;
 
@@ -83,8 +103,7 @@ fn first_turn<A: Actor>(cell: Arc<Cell<A>>) {
     }
     let nested = NESTED.get();
     if nested >= NESTED_STARTS_MAX {
-        let system = cell.system.clone();
-        return system.queue(cell);
+        return scheduler::queue(cell);
     }
     cell.system.start_workers();
     NESTED.set(nested + 1);

@@ -9,14 +9,17 @@ use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use tiebeam_wire::{Incarnation, NodeId};
+use tokio::sync::Semaphore;
 
-pub use introspect::ProcessInfo;
+pub use introspect::{ProcessInfo, Status};
 
 use crate::cell::{Process, Signal};
 use crate::raw::{current, slot};
 use crate::scheduler::Scheduler;
+use crate::watchdog;
 use crate::{Actor, Addr, CallError, ExitKind, ExitReason, Named, Pid, Ref, RegisterError, Router, Starter};
 use names::Names;
 use processes::Processes;
@@ -33,11 +36,21 @@ pub struct Config {
     /// How many calls to other nodes may wait for their answer at once; beyond it calls fail as overloaded.
     /// Default 65,536.
     pub remote_calls_max: u32,
+    /// How much work of [`System::blocking`] may run at once; more waits. Default 64.
+    pub blocking_max: u32,
+    /// For how long a handler may compute without a break before a warning names it. Default 1 s.
+    pub handler_stuck: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { processes_max: 1 << 20, mailbox_messages_max: 1024, remote_calls_max: 65_536 }
+        Self {
+            processes_max: 1 << 20,
+            mailbox_messages_max: 1024,
+            remote_calls_max: 65_536,
+            blocking_max: 64,
+            handler_stuck: Duration::from_secs(1),
+        }
     }
 }
 
@@ -57,6 +70,7 @@ struct Inner {
     router: RwLock<Option<Arc<dyn Router>>>,
     calls: Mutex<Calls>,
     scheduler: Scheduler,
+    blocking: Semaphore,
 }
 
 impl System {
@@ -71,6 +85,7 @@ impl System {
     #[must_use]
     pub fn with_config(node: NodeId, incarnation: Incarnation, config: Config) -> Self {
         let inner = Inner {
+            blocking: Semaphore::new(config.blocking_max.max(1) as usize),
             root: Pid { node, incarnation, serial: 0 },
             config,
             serials: AtomicU64::new(1),
@@ -202,23 +217,46 @@ impl System {
     }
 
     /// Starts what gives processes their turns, unless it runs.
+    #[inline]
     pub(crate) fn start_workers(&self) {
         // Weak: the workers outlive the last handle to the system, and must not keep it alive.
-        let inner = Arc::downgrade(&self.inner);
-        self.inner.scheduler.start(move || {
-            let Some(inner) = inner.upgrade() else { return };
-            inner.processes.all().into_iter().for_each(Process::abandon);
-        });
+        let start = || {
+            let (inner, found) = (Arc::downgrade(&self.inner), Arc::downgrade(&self.inner));
+            let stuck_after = self.inner.config.handler_stuck;
+            let watch = move |shared| {
+                watchdog::start(shared, stuck_after, move |serial| found.upgrade()?.processes.get(serial));
+            };
+            self.inner.scheduler.start(watch, move || {
+                let Some(inner) = inner.upgrade() else { return };
+                // Each holds the system, and the system them.
+                inner.processes.take_all().into_iter().for_each(Process::abandon);
+                // So may what carries signals.
+                drop(inner.router.write().unwrap_or_else(PoisonError::into_inner).take());
+            });
+        };
+        if !self.inner.scheduler.is_started() {
+            start();
+        }
     }
 
-    /// Gives a process a turn that was woken.
-    pub(crate) fn queue(&self, process: Arc<dyn Process>) {
-        self.inner.scheduler.queue(process);
+    /// Runs `work`, which may block or compute for long, on a thread kept for such work, and waits for it. At most
+    /// [`Config::blocking_max`] run at once; more wait their turn.
+    ///
+    /// # Errors
+    /// [`ExitReason::Panic`] if it panicked.
+    pub async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ExitReason> {
+        let _turn = self.inner.blocking.acquire().await.expect("never closed");
+        tiebeam_world::blocking(work).await.map_err(|error| match error {
+            tiebeam_world::TaskError::Panicked(text) => ExitReason::Panic(text),
+            tiebeam_world::TaskError::Aborted => ExitReason::Killed,
+        })
     }
 
-    /// Gives a process another turn, behind all others.
-    pub(crate) fn queue_again(&self, process: Arc<dyn Process>) {
-        self.inner.scheduler.queue_again(process);
+    pub(crate) fn scheduler(&self) -> &Scheduler {
+        &self.inner.scheduler
     }
 
     /// Puts a new process into the table.
@@ -263,7 +301,8 @@ impl System {
             Signal::Monitor { from, monitor } => self.send(from, Signal::Down { from: to, monitor, reason }),
             Signal::Wait(waiter) => waiter.send(reason),
             Signal::Abandoned(refuse) => refuse(CallError::NoProc),
-            Signal::UnlinkAck { .. }
+            Signal::Inspect(_)
+            | Signal::UnlinkAck { .. }
             | Signal::Exit { .. }
             | Signal::Demonitor { .. }
             | Signal::Down { .. }

@@ -8,6 +8,8 @@ mod bare;
 mod beam;
 mod by_kameo;
 mod by_ractor;
+mod crowd;
+mod flood;
 mod ours;
 mod peer;
 mod report;
@@ -33,6 +35,12 @@ struct Options {
     /// Smaller counts, to try a change; the file for comparison is then left alone.
     #[arg(long)]
     quick: bool,
+    /// Instead, show a million actors and a tree of 100,000 start and end.
+    #[arg(long)]
+    crowd: bool,
+    /// Instead, show what becomes of a flood under each policy of a full mailbox.
+    #[arg(long)]
+    flood: bool,
     /// Take one measurement in this process and print it.
     #[arg(long, hide = true, num_args = 2, value_names = ["SHAPE", "PEER"])]
     one: Option<Vec<String>>,
@@ -47,6 +55,19 @@ fn main() -> anyhow::Result<()> {
         println!("{value}");
         // A million actors need no tidy end, and some peers would take seconds over it.
         std::process::exit(0);
+    }
+    if options.crowd || options.flood {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(peer::WORKERS).enable_time().build()?;
+        return runtime.block_on(async {
+            if options.crowd {
+                tokio::spawn(crowd::show()).await??;
+            }
+            if options.flood {
+                tokio::spawn(flood::show()).await??;
+            }
+            Ok(())
+        });
     }
     let is_complete = options.only.is_empty() && !options.quick;
     let shapes = if options.only.is_empty() { Shape::value_variants().to_vec() } else { options.only };

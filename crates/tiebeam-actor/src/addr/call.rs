@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use tiebeam_wire::Instant;
 
-use super::{CALL_TIMEOUT, Target, abroad};
+use super::{CALL_TIMEOUT, Target, To, abroad};
 use crate::actor::Dispatch;
 use crate::cell::{BoxFuture, Cell};
-use crate::credits::NoCredit;
+use crate::credits::Admission;
 use crate::message::Typed;
 use crate::raw::current;
 use crate::raw::item::Item;
@@ -22,16 +22,16 @@ use crate::{CallError, ReplyTo};
 ///
 /// Its result is the answer or a [`CallError`]. Dropping the future gives the call up: an answer goes nowhere, and if the
 /// callee has not begun, it never will.
-pub struct Call<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> {
-    target: Result<Target<A>, CallError>,
+pub struct Call<'a, A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> {
+    to: To<'a, A>,
     message: M,
     timeout: Duration,
     mode: PhantomData<fn() -> Mode>,
 }
 
-impl<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> Call<A, M, Mode> {
-    pub(super) const fn new(target: Result<Target<A>, CallError>, message: M) -> Self {
-        Self { target, message, timeout: CALL_TIMEOUT, mode: PhantomData }
+impl<'a, A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> Call<'a, A, M, Mode> {
+    pub(super) const fn new(to: To<'a, A>, message: M) -> Self {
+        Self { to, message, timeout: CALL_TIMEOUT, mode: PhantomData }
     }
 
     /// Waits at most this long, for room in the mailbox and for the answer together.
@@ -42,12 +42,12 @@ impl<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> Call<A, M, Mode> {
 }
 
 /// A call under way.
-pub struct Calling<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> {
-    state: State<A, M, Mode>,
+pub struct Calling<'a, A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> {
+    state: State<'a, A, M, Mode>,
 }
 
-enum State<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> {
-    New(Call<A, M, Mode>),
+enum State<'a, A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> {
+    New(Call<'a, A, M, Mode>),
     /// Waits for room in the mailbox.
     Queueing(BoxFuture<'static, Result<Waiting<A::Answer>, CallError>>),
     Waiting(Waiting<A::Answer>),
@@ -66,9 +66,9 @@ struct Waiting<R> {
 }
 
 // What is pinned lies in boxes; the message only passes through.
-impl<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> Unpin for Calling<A, M, Mode> {}
+impl<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> Unpin for Calling<'_, A, M, Mode> {}
 
-impl<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> Future for Calling<A, M, Mode> {
+impl<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> Future for Calling<'_, A, M, Mode> {
     type Output = Result<A::Answer, CallError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -101,21 +101,32 @@ impl<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> Future for Calling<
     }
 }
 
-impl<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> Call<A, M, Mode> {
-    fn begin(self) -> Result<State<A, M, Mode>, CallError> {
-        let Self { target, message, timeout, .. } = self;
+impl<'a, A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> Call<'a, A, M, Mode> {
+    #[inline]
+    fn begin(self) -> Result<State<'a, A, M, Mode>, CallError> {
         let now = tiebeam_world::now();
-        let deadline = now + timeout;
-        Ok(match target? {
-            Target::Here(cell) => match cell.credits.try_take() {
-                Ok(()) => State::Waiting(place::<A, M, Mode>(&cell, message, now, deadline)?),
-                Err(NoCredit::Closed) => return Err(CallError::NoProc),
-                Err(NoCredit::Full) => State::Queueing(Box::pin(async move {
+        let deadline = now + self.timeout;
+        match self.to.here() {
+            Some(cell) if cell.credits.try_take().is_ok() => {
+                Ok(State::Waiting(place::<A, M, Mode>(cell, self.message, now, deadline)?))
+            }
+            _ => self.begin_slowly(now, deadline),
+        }
+    }
+
+    #[cold]
+    fn begin_slowly(self, now: Instant, deadline: Instant) -> Result<State<'a, A, M, Mode>, CallError> {
+        let Self { to, message, timeout, .. } = self;
+        Ok(match to.target()? {
+            Target::Here(cell) => match cell.admit()? {
+                Admission::Granted => State::Waiting(place::<A, M, Mode>(&cell, message, now, deadline)?),
+                Admission::Wait => State::Queueing(Box::pin(async move {
                     let credit = tiebeam_world::timeout(timeout, cell.credits.take()).await;
                     // The message never left, so this is no timeout: trying again is safe.
                     credit.map_err(|_| CallError::Overloaded)??;
                     place::<A, M, Mode>(&cell, message, tiebeam_world::now(), deadline)
                 })),
+                Admission::Refused | Admission::Dropped | Admission::Stop => return Err(CallError::Overloaded),
             },
             Target::Abroad(system, node, to) => State::Abroad(Box::pin(async move {
                 abroad::call::<A, M, A::Answer>(&system, node, to, message, deadline).await
@@ -169,22 +180,22 @@ impl<R> Waiting<R> {
     }
 }
 
-impl<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> IntoFuture for Call<A, M, Mode> {
+impl<'a, A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> IntoFuture for Call<'a, A, M, Mode> {
     type Output = Result<A::Answer, CallError>;
-    type IntoFuture = Calling<A, M, Mode>;
+    type IntoFuture = Calling<'a, A, M, Mode>;
 
-    fn into_future(self) -> Calling<A, M, Mode> {
+    fn into_future(self) -> Calling<'a, A, M, Mode> {
         Calling { state: State::New(self) }
     }
 }
 
-impl<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> fmt::Debug for Calling<A, M, Mode> {
+impl<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> fmt::Debug for Calling<'_, A, M, Mode> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Calling").field("message", &std::any::type_name::<M>()).finish_non_exhaustive()
     }
 }
 
-impl<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> fmt::Debug for Call<A, M, Mode> {
+impl<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> fmt::Debug for Call<'_, A, M, Mode> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Call").field("message", &std::any::type_name::<M>()).finish_non_exhaustive()
     }

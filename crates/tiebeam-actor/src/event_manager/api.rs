@@ -48,7 +48,10 @@ impl<E: Send + Sync + 'static> Addr<EventManager<E>> {
         Mode: 'static,
     {
         let addr = owner.clone();
-        let tell = move |exit| -> BoxFuture<'static, ()> { Box::pin(addr.cast(exit)) };
+        let tell = move |exit| -> BoxFuture<'static, ()> {
+            let addr = addr.clone();
+            Box::pin(async move { addr.cast(exit).await })
+        };
         self.add(id.into(), Box::new(handler), Some(Owner { pid: owner.pid(), tell: Box::new(tell) })).await
     }
 

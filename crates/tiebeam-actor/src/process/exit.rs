@@ -6,6 +6,7 @@ use super::{Stage, Step, quietly};
 use crate::cell::{Process, Signal};
 use crate::raw::item::{Item, Opened};
 use crate::raw::own::{After, Turn};
+use crate::trace::TraceKind;
 use crate::{Actor, CallError, ExitKind, ExitReason};
 
 /// How long an ending actor waits for its tasks to be dropped. They are at their next await at once; one that computes
@@ -34,10 +35,17 @@ impl<A: Actor> Turn<'_, A> {
         self.end(reason)
     }
 
+    /// Ends a process whose `init` chose not to run: nothing is wrong with it, but its starter hears of it.
+    pub(super) fn ignore(&mut self) -> Step {
+        self.course().is_ignored = true;
+        self.fail(ExitReason::Normal)
+    }
+
     /// Ends the process, in this order: reason known, names free, tasks and timers gone, state dropped, out of the table,
     /// queue refused, links and watchers told.
     pub(super) fn end(&mut self, reason: ExitReason) -> Step {
         self.report(&reason);
+        self.trace(|| TraceKind::Ended(reason.clone()));
         let cell = self.cell;
         cell.set_exit(&reason);
         cell.credits.close();
@@ -65,7 +73,7 @@ impl<A: Actor> Turn<'_, A> {
         self.tell(&reason);
         if let Some(started) = self.course().started.take() {
             // The starter hears last, when the name is free again.
-            started.send(Err(reason));
+            started.send(Err(if self.course().is_ignored { ExitReason::Ignore } else { reason }));
         }
         Step::Break(After::Over)
     }
@@ -79,7 +87,8 @@ impl<A: Actor> Turn<'_, A> {
             true => CallError::NoProc,
             false => CallError::Exit(reason.clone()),
         };
-        for item in inner {
+        let (system, urgent) = course.rare.take().map(|rare| (rare.system, rare.urgent)).unwrap_or_default();
+        for item in system.chain(urgent).chain(inner) {
             self.refuse(item, CallError::Exit(reason.clone()), reason);
         }
         for item in arrived.chain(outer) {
@@ -87,7 +96,7 @@ impl<A: Actor> Turn<'_, A> {
         }
     }
 
-    fn refuse(&self, item: Item<A>, error: CallError, reason: &ExitReason) {
+    pub(super) fn refuse(&self, item: Item<A>, error: CallError, reason: &ExitReason) {
         match item.open() {
             Opened::Message(message) => quietly(|| message.refuse(error)),
             Opened::Encoded(encoded) => encoded.reply_to.refuse(error),
@@ -117,16 +126,17 @@ impl<A: Actor> Turn<'_, A> {
         }
     }
 
-    fn report(&self, reason: &ExitReason) {
+    fn report(&mut self, reason: &ExitReason) {
         if !reason.is_abnormal() {
             tracing::debug!(pid = %self.cell.pid(), kind = self.cell.kind(), %reason, "actor ended");
             return;
         }
         let (pid, kind, queue_len) = (self.cell.pid(), self.cell.kind(), self.cell.queue_len());
         let handling = self.cell.handling.name().unwrap_or("nothing");
+        let state = self.describe().unwrap_or_else(|| "not told".to_owned());
         match reason {
-            ExitReason::Panic(panic) => tracing::error!(%pid, kind, handling, queue_len, panic, "actor crashed"),
-            reason => tracing::warn!(%pid, kind, handling, queue_len, %reason, "actor ended"),
+            ExitReason::Panic(panic) => tracing::error!(%pid, kind, handling, queue_len, state, panic, "actor crashed"),
+            reason => tracing::warn!(%pid, kind, handling, queue_len, state, %reason, "actor ended"),
         }
     }
 }

@@ -4,8 +4,9 @@ use tiebeam_wire::{Incarnation, NodeId};
 
 use super::Stage;
 use crate::cell::Signal;
-use crate::raw::item::{Item, Opened};
+use crate::raw::item::{Item, Kind, Opened};
 use crate::raw::own::Turn;
+use crate::trace::TraceKind;
 use crate::{Actor, CallError, ExitKind, ExitReason, Pid, Ref};
 
 /// What an exit signal comes to.
@@ -35,17 +36,34 @@ impl<A: Actor> Turn<'_, A> {
     pub(super) fn receive_all(&mut self) -> Result<(), ExitReason> {
         loop {
             while let Some(item) = self.course().arrived.next() {
-                if item.is_message() {
-                    self.course().inner.push(item);
-                } else if let Opened::Signal(signal) = item.open() {
-                    self.receive(signal)?;
+                match item.kind() {
+                    Kind::Message | Kind::Encoded => self.course().inner.push(item),
+                    Kind::Urgent => self.course().rare.get_or_insert_default().urgent.push(item),
+                    Kind::System => self.course().rare.get_or_insert_default().system.push(item),
+                    Kind::Signal => {
+                        let Opened::Signal(signal) = item.open() else { unreachable!("its kind says so") };
+                        self.trace(|| TraceKind::Signal(format!("{signal:?}")));
+                        self.receive(signal)?;
+                    }
                 }
             }
             let arrived = self.cell.mailbox.take();
             if arrived.is_empty() {
+                self.drop_oldest();
                 return Ok(());
             }
             self.course().arrived = arrived;
+        }
+    }
+
+    /// Drops messages that waited for longest while there are more than may be, if that is the mailbox's policy.
+    #[inline]
+    fn drop_oldest(&mut self) {
+        while self.cell.credits.is_overdrawn(self.course().gathered) {
+            let Some(oldest) = self.course().inner.take_first(Item::has_credit) else { return };
+            self.spend();
+            self.cell.credits.count_dropped();
+            self.refuse(oldest, CallError::Overloaded, &ExitReason::Normal);
         }
     }
 
@@ -74,6 +92,10 @@ impl<A: Actor> Turn<'_, A> {
                 self.queue(Signal::Abandoned(refuse));
             }
             Signal::Abandoned(refuse) => refuse(CallError::Unanswered),
+            Signal::Inspect(inspection) => {
+                let asked = Item::signal(Signal::Inspect(inspection));
+                self.course().rare.get_or_insert_default().system.push(asked);
+            }
             Signal::Timer { .. } | Signal::Stop { .. } => self.queue(signal),
         }
         Ok(())

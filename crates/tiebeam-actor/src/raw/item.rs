@@ -9,10 +9,11 @@ use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, Ordering};
+use std::task::Context;
 
 use super::mailbox::{Link, Linked};
 use super::pool;
-use super::running::Running;
+use super::running::{Polled, Running};
 use crate::cell::Signal;
 use crate::message::Encoded;
 use crate::{Actor, CallError, Ctx};
@@ -63,13 +64,19 @@ pub(crate) struct PayloadTable<A: Actor> {
     drop: unsafe fn(NonNull<Head<A>>),
     is_wanted: unsafe fn(NonNull<Head<A>>) -> bool,
     refuse: unsafe fn(NonNull<Head<A>>, CallError),
-    handle: unsafe fn(NonNull<Head<A>>, *mut A, *mut Ctx<A>) -> Running,
+    handle: Handle<A>,
     name: fn() -> &'static str,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+type Handle<A> = unsafe fn(NonNull<Head<A>>, *mut A, *mut Ctx<A>, &mut Context<'_>) -> Polled;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
     Message,
+    /// A message that goes before the others.
+    Urgent,
+    /// A message that goes before all others, to suspended actors too, and needs no credit.
+    System,
     Encoded,
     Signal,
 }
@@ -89,8 +96,17 @@ unsafe impl<A: Actor> Linked for Item<A> {
 }
 
 impl<A: Actor> Item<A> {
+    #[inline]
     pub(crate) fn message<P: Payload<A>>(payload: P) -> Self {
         Self::new(payload, &Tables::<A, P>::MESSAGE)
+    }
+
+    pub(crate) fn urgent<P: Payload<A>>(payload: P) -> Self {
+        Self::new(payload, &Tables::<A, P>::URGENT)
+    }
+
+    pub(crate) fn system<P: Payload<A>>(payload: P) -> Self {
+        Self::new(payload, &Tables::<A, P>::SYSTEM)
     }
 
     pub(crate) fn encoded(encoded: Encoded<A>) -> Self {
@@ -101,6 +117,7 @@ impl<A: Actor> Item<A> {
         Self::new(signal, &Tables::<A, Signal>::SIGNAL)
     }
 
+    #[inline]
     fn new<P>(payload: P, table: &'static PayloadTable<A>) -> Self {
         let node = pool::take(Layout::new::<Node<A, P>>()).cast::<Node<A, P>>();
         // SAFETY: the memory has this layout and belongs to nobody else.
@@ -113,14 +130,30 @@ impl<A: Actor> Item<A> {
         unsafe { self.0.as_ref() }.table
     }
 
-    /// Says whether this is no signal: it holds a credit.
-    pub(crate) fn is_message(&self) -> bool {
-        self.table().kind != Kind::Signal
+    #[inline]
+    pub(crate) fn kind(&self) -> Kind {
+        self.table().kind
     }
 
+    /// Says whether it holds a credit.
+    pub(crate) fn has_credit(&self) -> bool {
+        matches!(self.kind(), Kind::Message | Kind::Urgent | Kind::Encoded)
+    }
+
+    /// Says whether this is the timer `id` that went off.
+    pub(crate) fn is_timer(&self, id: u64) -> bool {
+        if self.kind() != Kind::Signal {
+            return false;
+        }
+        // SAFETY: the kind says what the payload is.
+        let signal = unsafe { &self.0.cast::<Node<A, Signal>>().as_ref().payload };
+        matches!(signal, Signal::Timer { id: timer, .. } if *timer == id)
+    }
+
+    #[inline]
     pub(crate) fn open(self) -> Opened<A> {
         match self.table().kind {
-            Kind::Message => Opened::Message(Message(self)),
+            Kind::Message | Kind::Urgent | Kind::System => Opened::Message(Message(self)),
             // SAFETY: the kind says what the payload is.
             Kind::Encoded => Opened::Encoded(unsafe { take(ManuallyDrop::new(self).0) }),
             // SAFETY: as above.
@@ -144,13 +177,21 @@ impl<A: Actor> Message<A> {
         self.0.table()
     }
 
-    /// Makes the handler's future.
+    pub(crate) fn has_credit(&self) -> bool {
+        self.0.has_credit()
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        (self.table().name)()
+    }
+
+    /// Makes the handler's future and polls it.
     ///
     /// # Safety
     /// Both pointers are valid and nobody else uses what they point to until the future is dropped.
-    pub(super) unsafe fn handle(self, actor: *mut A, ctx: *mut Ctx<A>) -> Running {
+    pub(super) unsafe fn handle(self, actor: *mut A, ctx: *mut Ctx<A>, cx: &mut Context<'_>) -> Polled {
         // SAFETY: the table is that of the payload, the node is given up, and the pointers are as promised.
-        unsafe { (self.0.table().handle)(ManuallyDrop::new(self.0).0, actor, ctx) }
+        unsafe { (self.0.table().handle)(ManuallyDrop::new(self.0).0, actor, ctx, cx) }
     }
 }
 
@@ -165,6 +206,7 @@ impl<A: Actor> Drop for Item<A> {
 ///
 /// # Safety
 /// The node's payload is a `P`, and the node is used no more.
+#[inline]
 unsafe fn take<A: Actor, P>(node: NonNull<Head<A>>) -> P {
     let node = node.cast::<Node<A, P>>();
     // SAFETY: as promised; the payload is read once and the memory came from the pool with this layout.
@@ -185,17 +227,25 @@ unsafe fn discard<A: Actor, P>(node: NonNull<Head<A>>) {
 struct Tables<A, P>(PhantomData<(A, P)>);
 
 impl<A: Actor, P: Payload<A>> Tables<A, P> {
-    const MESSAGE: PayloadTable<A> = PayloadTable {
-        kind: Kind::Message,
-        drop: discard::<A, P>,
-        // SAFETY: called with a node whose payload is a `P`.
-        is_wanted: |node| unsafe { (*node.cast::<Node<A, P>>().as_ptr()).payload.is_wanted() },
-        // SAFETY: called with a node whose payload is a `P`, which is given up.
-        refuse: |node, error| unsafe { take::<A, P>(node) }.refuse(error),
-        // SAFETY: as above, and the caller promised the pointers.
-        handle: |node, actor, ctx| unsafe { Running::new(take::<A, P>(node).handle(&mut *actor, &mut *ctx)) },
-        name: P::name,
-    };
+    const MESSAGE: PayloadTable<A> = Self::of(Kind::Message);
+    const URGENT: PayloadTable<A> = Self::of(Kind::Urgent);
+    const SYSTEM: PayloadTable<A> = Self::of(Kind::System);
+
+    const fn of(kind: Kind) -> PayloadTable<A> {
+        PayloadTable {
+            kind,
+            drop: discard::<A, P>,
+            // SAFETY: called with a node whose payload is a `P`.
+            is_wanted: |node| unsafe { (*node.cast::<Node<A, P>>().as_ptr()).payload.is_wanted() },
+            // SAFETY: called with a node whose payload is a `P`, which is given up.
+            refuse: |node, error| unsafe { take::<A, P>(node) }.refuse(error),
+            // SAFETY: as above, and the caller promised the pointers.
+            handle: |node, actor, ctx, cx| unsafe {
+                Running::start(|| take::<A, P>(node).handle(&mut *actor, &mut *ctx), cx)
+            },
+            name: P::name,
+        }
+    }
 }
 
 impl<A: Actor> Tables<A, Encoded<A>> {
@@ -204,7 +254,7 @@ impl<A: Actor> Tables<A, Encoded<A>> {
         drop: discard::<A, Encoded<A>>,
         is_wanted: |_| unreachable!("asked only of messages"),
         refuse: |_, _| unreachable!("asked only of messages"),
-        handle: |_, _, _| unreachable!("asked only of messages"),
+        handle: |_, _, _, _| unreachable!("asked only of messages"),
         name: || "a message of another node",
     };
 }
@@ -215,7 +265,7 @@ impl<A: Actor> Tables<A, Signal> {
         drop: discard::<A, Signal>,
         is_wanted: |_| unreachable!("asked only of messages"),
         refuse: |_, _| unreachable!("asked only of messages"),
-        handle: |_, _, _| unreachable!("asked only of messages"),
+        handle: |_, _, _, _| unreachable!("asked only of messages"),
         name: || "a signal",
     };
 }

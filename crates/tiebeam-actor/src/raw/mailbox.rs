@@ -8,6 +8,7 @@
 //! node is written before it is published and read after it is taken.
 
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 
 use super::sync::{AtomicPtr, Ordering};
@@ -55,6 +56,8 @@ unsafe impl<T: Linked> Send for Mailbox<T> {}
 unsafe impl<T: Linked> Sync for Mailbox<T> {}
 // SAFETY: a queue owns its nodes alone.
 unsafe impl<T: Linked> Send for Queue<T> {}
+// SAFETY: whoever only shares a queue sees whether it is empty, and no value.
+unsafe impl<T: Linked> Sync for Queue<T> {}
 
 /// Empty, and the taker wants to be woken by the next push. No node has this address: nodes are aligned.
 const IDLE: *mut Link = ptr::without_provenance_mut(1);
@@ -80,6 +83,7 @@ impl<T: Linked> Mailbox<T> {
     }
 
     /// Puts `value` behind all that was pushed before; gives it back if the queue is closed.
+    #[inline]
     pub(crate) fn push(&self, value: T) -> Result<Pushed, T> {
         let node = value.into_link();
         let mut head = self.head.load(Ordering::Relaxed);
@@ -100,6 +104,7 @@ impl<T: Linked> Mailbox<T> {
     }
 
     /// Takes all that is there.
+    #[inline]
     pub(crate) fn take(&self) -> Queue<T> {
         let head = self.head.load(Ordering::Relaxed);
         if !is_node(head) {
@@ -110,6 +115,7 @@ impl<T: Linked> Mailbox<T> {
     }
 
     /// Lets the next push say that the taker sleeps; says no if there is something to take, or nothing ever will be.
+    #[inline]
     pub(crate) fn park(&self) -> bool {
         match self.head.compare_exchange(ptr::null_mut(), IDLE, Ordering::Relaxed, Ordering::Relaxed) {
             Ok(_) => true,
@@ -151,6 +157,38 @@ impl<T: Linked> Queue<T> {
             unsafe { (*self.last).next = node };
         }
         self.last = node;
+    }
+}
+
+impl<T: Linked> Queue<T> {
+    /// Takes the first value out of which `is_it` is true, and leaves the others in their order.
+    pub(crate) fn take_first(&mut self, is_it: impl Fn(&T) -> bool) -> Option<T> {
+        let mut before = Self::default();
+        let mut found = None;
+        for value in self.by_ref() {
+            if is_it(&value) {
+                found = Some(value);
+                break;
+            }
+            before.push(value);
+        }
+        before.append(std::mem::take(self));
+        *self = before;
+        found
+    }
+
+    fn append(&mut self, other: Self) {
+        if other.first.is_null() {
+            return;
+        }
+        let other = ManuallyDrop::new(other);
+        if self.first.is_null() {
+            self.first = other.first;
+        } else {
+            // SAFETY: `last` is a node of this queue while there is a first one; the others become nodes of it.
+            unsafe { (*self.last).next = other.first };
+        }
+        self.last = other.last;
     }
 }
 

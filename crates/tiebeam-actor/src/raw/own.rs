@@ -7,14 +7,13 @@
 use std::cell::UnsafeCell;
 use std::future::Future;
 use std::mem::ManuallyDrop;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use super::current;
 use super::item::Message;
-use super::running::Running;
-use crate::cell::Cell;
+use super::running::{Polled, Running};
+use crate::cell::{Cell, Process};
 use crate::process::{Course, quietly};
 use crate::{Actor, Ctx, ExitReason};
 
@@ -58,7 +57,7 @@ impl<A: Actor> Own<A> {
     }
 
     /// Puts a process in its place for ever, with the actor's beginning: its `init` runs in the first turn.
-    pub(crate) fn prepare(cell: Cell<A>, args: A::Args, course: Course<A>) -> Arc<Cell<A>> {
+    pub(crate) fn prepare(cell: Cell<A>, birth: impl Birth<A>, course: Course<A>) -> Arc<Cell<A>> {
         let cell = Arc::new(cell);
         let inside = Inside {
             running: None,
@@ -74,7 +73,7 @@ impl<A: Actor> Own<A> {
         // SAFETY: the future that borrows them is dropped before them, and has them to itself until then.
         let (ctx, actor, failed) = unsafe { (&mut (*inside).ctx, &mut (*inside).actor, &mut (*inside).failed) };
         let init = async move {
-            match A::init(args, ctx).await {
+            match birth.born(ctx).await {
                 Ok(made) => *actor = Some(made),
                 Err(reason) => *failed = Some(Box::new(reason)),
             }
@@ -121,6 +120,9 @@ impl<A: Actor> Own<A> {
             // SAFETY: it has no turn, and from here on never has one.
             let inside = unsafe { (*cell.own.0.get()).take() };
             current::enter(&**cell, &mut current::AlarmSeat::default(), || quietly(|| drop(inside)));
+            // What waits in it may hold other processes, and those this one.
+            quietly(|| drop(cell.mailbox.close()));
+            quietly(|| drop(cell.lock_ties().take()));
         }
     }
 }
@@ -141,15 +143,30 @@ impl<A: Actor> Turn<'_, A> {
     /// Goes on with the future that is under way.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExitReason>> {
         // SAFETY: the turn alone touches the future.
-        let place = unsafe { &mut (*self.inside).running };
-        let running = place.as_mut().expect("polled only while it is under way");
-        let result = match catch_unwind(AssertUnwindSafe(|| running.poll(cx))) {
-            Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(())) => Ok(()),
-            Err(panic) => Err(ExitReason::panicked(panic)),
-        };
-        self.cancel();
-        Poll::Ready(result)
+        let running = unsafe { (*self.inside).running.take() };
+        self.polled(running.expect("polled only while it is under way").poll(cx))
+    }
+
+    /// Handles a message, as far as that goes without waiting.
+    #[inline]
+    pub(crate) fn handle(&mut self, message: Message<A>, cx: &mut Context<'_>) -> Poll<Result<(), ExitReason>> {
+        let (actor, ctx) = self.places();
+        // SAFETY: nothing is under way, and until this is dropped nobody touches what it borrows.
+        let polled = unsafe { message.handle(actor, ctx, cx) };
+        self.polled(polled)
+    }
+
+    #[inline]
+    fn polled(&mut self, polled: Polled) -> Poll<Result<(), ExitReason>> {
+        match polled {
+            Polled::Done => Poll::Ready(Ok(())),
+            Polled::Panicked(panic) => Poll::Ready(Err(ExitReason::panicked(panic))),
+            Polled::Waits(running) => {
+                // SAFETY: the turn alone touches the future.
+                unsafe { (*self.inside).running = Some(running) };
+                Poll::Pending
+            }
+        }
     }
 
     /// Drops the future that is under way where it waits.
@@ -157,13 +174,6 @@ impl<A: Actor> Turn<'_, A> {
         // SAFETY: the turn alone touches the future.
         let running = unsafe { (*self.inside).running.take() };
         quietly(|| drop(running));
-    }
-
-    /// Begins to handle a message.
-    pub(crate) fn handle(&mut self, message: Message<A>) {
-        let (actor, ctx) = self.places();
-        // SAFETY: nothing is under way, and until this is dropped nobody touches what it borrows.
-        unsafe { (*self.inside).running = Some(message.handle(actor, ctx)) };
     }
 
     /// Begins other work of the actor.
@@ -206,6 +216,11 @@ impl<A: Actor> Turn<'_, A> {
         let actor: *mut A = self.actor().as_mut().expect("an actor that works is there");
         (actor, ctx)
     }
+}
+
+/// Makes an actor, in its first turn.
+pub(crate) trait Birth<A: Actor>: Send + 'static {
+    fn born(self, ctx: &mut Ctx<A>) -> impl Future<Output = Result<A, ExitReason>> + Send;
 }
 
 /// Returns an owner of `cell` besides those that there are.

@@ -6,7 +6,7 @@
 //! allocator; so nothing here grows without bound.
 
 use std::alloc::{Layout, alloc as allocate, dealloc, handle_alloc_error};
-use std::cell::RefCell;
+use std::cell::UnsafeCell;
 use std::ptr::{self, NonNull};
 use std::sync::{Mutex, PoisonError};
 
@@ -41,15 +41,17 @@ struct Rack {
 struct Racks([Rack; SIZES.len()]);
 
 thread_local! {
-    static RACKS: RefCell<Racks> = const { RefCell::new(Racks([const { Rack::new() }; SIZES.len()])) };
+    static RACKS: UnsafeCell<Racks> = const { UnsafeCell::new(Racks([const { Rack::new() }; SIZES.len()])) };
 }
 
 static DEPOT: [Mutex<Vec<Chain>>; SIZES.len()] = [const { Mutex::new(Vec::new()) }; SIZES.len()];
 
 /// Returns memory for `layout`; [`give`] takes it back.
+#[inline]
 pub(crate) fn take(layout: Layout) -> NonNull<u8> {
     let Some(class) = class_of(layout) else { return fresh(layout) };
-    let block = RACKS.try_with(|racks| racks.borrow_mut().0[class].take(class)).ok().flatten();
+    // SAFETY: the thread's own, and nothing that is called meanwhile comes here again.
+    let block = RACKS.try_with(|racks| unsafe { &mut *racks.get() }.0[class].take(class)).ok().flatten();
     block.map_or_else(|| fresh(block_layout(class)), NonNull::cast)
 }
 
@@ -57,12 +59,14 @@ pub(crate) fn take(layout: Layout) -> NonNull<u8> {
 ///
 /// # Safety
 /// It came from [`take`] with the same layout and is used no more.
+#[inline]
 pub(crate) unsafe fn give(memory: NonNull<u8>, layout: Layout) {
     let Some(class) = class_of(layout) else {
         // SAFETY: as promised, and large layouts are passed on as they are.
         return unsafe { dealloc(memory.as_ptr(), layout) };
     };
-    let kept = RACKS.try_with(|racks| racks.borrow_mut().0[class].give(class, memory.cast()));
+    // SAFETY: as in `take`.
+    let kept = RACKS.try_with(|racks| unsafe { &mut *racks.get() }.0[class].give(class, memory.cast()));
     if kept.is_err() {
         // SAFETY: blocks of a class are allocated with its layout.
         unsafe { dealloc(memory.as_ptr(), block_layout(class)) };
@@ -70,11 +74,19 @@ pub(crate) unsafe fn give(memory: NonNull<u8>, layout: Layout) {
 }
 
 /// Sanitizers see each block's life only if it isn't recycled here.
+#[inline]
 fn class_of(layout: Layout) -> Option<usize> {
     if cfg!(tiebeam_no_pool) || layout.align() > ALIGN {
         return None;
     }
-    SIZES.iter().position(|size| layout.size() <= *size)
+    // Known at compile time wherever the layout is.
+    match layout.size() {
+        0..=64 => Some(0),
+        65..=128 => Some(1),
+        129..=256 => Some(2),
+        257..=512 => Some(3),
+        _ => None,
+    }
 }
 
 const fn block_layout(class: usize) -> Layout {
@@ -124,6 +136,7 @@ impl Rack {
         Self { chain: Chain::new(), spare: Chain::new() }
     }
 
+    #[inline]
     fn take(&mut self, class: usize) -> Option<NonNull<Free>> {
         if self.chain.first.is_null() {
             self.refill(class);
@@ -131,6 +144,7 @@ impl Rack {
         self.chain.pop()
     }
 
+    #[inline]
     fn give(&mut self, class: usize, block: NonNull<Free>) {
         if self.chain.len >= CHAIN_BYTES / SIZES[class] {
             self.hand_over(class);

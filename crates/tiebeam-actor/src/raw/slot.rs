@@ -190,6 +190,7 @@ impl<T> Drop for Receiver<T> {
             let state = &end.shared().state;
             match state.load(Ordering::Relaxed) {
                 EMPTY => {
+                    drop(end.take_waker());
                     if state.compare_exchange(EMPTY, UNWANTED, Ordering::Release, Ordering::Relaxed).is_ok() {
                         return;
                     }

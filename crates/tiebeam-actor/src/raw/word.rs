@@ -25,17 +25,20 @@ impl Word {
     }
 
     /// Asks for a turn. Says whether the caller must queue the process.
+    #[inline]
     pub(crate) fn notify(&self) -> bool {
         // A write in any case: a turn that begins afterwards sees what the caller did before.
         self.0.fetch_or(NOTIFIED, Ordering::AcqRel) == 0
     }
 
     /// Begins the turn that was asked for; says no if the process is over.
+    #[inline]
     pub(crate) fn begin(&self) -> bool {
         self.0.compare_exchange(NOTIFIED, RUNNING, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     /// Ends a turn; says whether another was asked for meanwhile, and the caller must queue the process.
+    #[inline]
     pub(crate) fn sleep(&self) -> bool {
         self.0.fetch_and(!RUNNING, Ordering::AcqRel) & NOTIFIED != 0
     }
@@ -48,6 +51,12 @@ impl Word {
     /// Ends the last turn.
     pub(crate) fn over(&self) {
         self.0.store(OVER, Ordering::Release);
+    }
+
+    /// Whether it has its turn, or waits for it; none if neither. For people: it may have changed by now.
+    pub(crate) fn is_running(&self) -> Option<bool> {
+        let state = self.0.load(Ordering::Relaxed);
+        (state & (RUNNING | NOTIFIED) != 0).then_some(state & RUNNING != 0)
     }
 
     /// Ends a process that has no turn, for ever; says no if it has one, or is over.

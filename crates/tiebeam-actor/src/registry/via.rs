@@ -3,7 +3,7 @@ use std::marker::PhantomData;
 
 use super::{Key, Registry, Value};
 use crate::actor::Dispatch;
-use crate::{Actor, Addr, Call, CallError, Cast};
+use crate::{Actor, Addr, CallError};
 
 /// The address of whoever has a key at the time of each message; of several, of the one that was registered first.
 ///
@@ -27,26 +27,27 @@ impl<A: Actor, K: Key, V: Value> Via<A, K, V> {
         system.addr(self.registry.whereis(&self.key).unwrap_or_else(|| system.root()))
     }
 
-    /// Calls, as [`Addr::call`] does. Who has the key is asked here, and not when the call is awaited.
-    #[must_use = "a call does nothing until it is awaited"]
-    pub fn call<M, Mode>(&self, message: M) -> Call<A, M, Mode>
+    /// Calls, as [`Addr::call`] does, and waits 5 s for the answer. For another time call [`addr`](Self::addr).
+    ///
+    /// # Errors
+    /// Those of a call.
+    pub async fn call<M, Mode>(&self, message: M) -> Result<A::Answer, CallError>
     where
         A: Dispatch<M, Mode>,
         M: Send + 'static,
         Mode: 'static,
     {
-        self.addr().call(message)
+        self.addr().call(message).await
     }
 
-    /// Sends, as [`Addr::cast`] does. Who has the key is asked here, and not when the cast is awaited.
-    #[must_use = "a cast does nothing until it is awaited"]
-    pub fn cast<M, Mode>(&self, message: M) -> Cast<A, M, Mode>
+    /// Sends, as [`Addr::cast`] does.
+    pub async fn cast<M, Mode>(&self, message: M)
     where
         A: Dispatch<M, Mode>,
         M: Send + 'static,
         Mode: 'static,
     {
-        self.addr().cast(message)
+        self.addr().cast(message).await;
     }
 
     /// Sends without waiting, as [`Addr::try_cast`] does.

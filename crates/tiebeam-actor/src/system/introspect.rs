@@ -2,6 +2,19 @@ use super::System;
 use crate::cell::Process;
 use crate::{ChildInfo, Pid};
 
+/// What a process does at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// It waits for messages, or in a handler for something else.
+    Waiting,
+    /// It waits for its turn.
+    Ready,
+    /// It runs.
+    Running,
+    /// It takes no messages until it is resumed.
+    Suspended,
+}
+
 /// What can be seen of a process from outside, at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -14,8 +27,16 @@ pub struct ProcessInfo {
     pub kind: &'static str,
     /// Who started it with a link, if an actor did.
     pub parent: Option<Pid>,
+    /// What it does.
+    pub status: Status,
     /// How many messages wait, without the one in hand.
     pub queue_len: u64,
+    /// How many messages it has begun to handle.
+    pub handled: u64,
+    /// How many messages were refused since its mailbox was full.
+    pub refused: u64,
+    /// How many messages were dropped: since its mailbox was full, or since nobody waited for the answer any more.
+    pub dropped: u64,
     /// The type of the message in hand, if it handles one.
     pub handling: Option<&'static str>,
     /// Whether it traps exits.
@@ -54,12 +75,17 @@ impl System {
         let names = self.names().of(pid);
         let ties = process.lock_ties();
         let ties = ties.as_deref();
+        let (handled, refused, dropped) = process.counts();
         ProcessInfo {
             pid,
             names,
             kind: process.kind(),
             parent: process.parent(),
+            status: process.status(),
             queue_len: process.queue_len() as u64,
+            handled,
+            refused,
+            dropped,
             handling: process.handling(),
             traps_exit: ties.is_some_and(|ties| ties.traps_exit),
             links: ties.map(|ties| ties.links.active().collect()).unwrap_or_default(),

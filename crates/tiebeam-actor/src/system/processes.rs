@@ -55,11 +55,15 @@ impl Processes {
     }
 
     pub(super) fn remove(&self, serial: u64) {
-        // Dropped without the lock.
-        let removed = self.part(serial).write().unwrap_or_else(PoisonError::into_inner).remove(&serial);
+        let mut part = self.part(serial).write().unwrap_or_else(PoisonError::into_inner);
+        let removed = part.remove(&serial);
         if removed.is_some() {
+            // Under the lock: whoever finds the process gone finds it counted off.
             self.count.fetch_sub(1, Ordering::Relaxed);
         }
+        drop(part);
+        // Without the lock: it may be the last owner.
+        drop(removed);
     }
 
     pub(super) fn get(&self, serial: u64) -> Option<Arc<dyn Process>> {
@@ -75,6 +79,16 @@ impl Processes {
         }
         all.sort_unstable_by_key(|(serial, _)| *serial);
         all.into_iter().map(|(_, process)| process).collect()
+    }
+
+    /// Empties the table, and returns what was in it.
+    pub(super) fn take_all(&self) -> Vec<Arc<dyn Process>> {
+        let mut all = Vec::new();
+        for part in &self.parts {
+            all.extend(part.write().unwrap_or_else(PoisonError::into_inner).drain().map(|(_, process)| process));
+        }
+        self.count.fetch_sub(all.len() as u32, Ordering::Relaxed);
+        all
     }
 
     pub(super) fn count(&self) -> u32 {

@@ -201,6 +201,7 @@ fn abroad(to: Pid, signal: &Signal) -> Option<RemoteSignal> {
         | Signal::Timer { .. }
         | Signal::NodeDown { .. }
         | Signal::Abandoned(_)
-        | Signal::Stop { .. } => return None,
+        | Signal::Stop { .. }
+        | Signal::Inspect(_) => return None,
     })
 }

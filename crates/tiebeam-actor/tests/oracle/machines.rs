@@ -192,9 +192,9 @@ impl Driver {
             }
             (["ask", event], Some((_, machine))) => {
                 let (number, answers) = (self.asked, Arc::clone(&self.answers));
-                let call = machine.call((*event).to_owned()).timeout(EVER);
+                let (machine, event) = (machine.clone(), (*event).to_owned());
                 tiebeam_world::spawn("test.ask", async move {
-                    let answer = match call.await {
+                    let answer = match machine.call(event).timeout(EVER).await {
                         Ok(state) => state,
                         Err(CallError::NoProc | CallError::Exit(_)) => "dead".to_owned(),
                         Err(error) => error.to_string(),

@@ -84,6 +84,18 @@ mod alone {
         }
     }
 
+    #[test]
+    fn value_is_taken_from_the_middle() {
+        for (wanted, rest) in [(0, [1, 2]), (1, [0, 2]), (2, [0, 1])] {
+            let mut queue = Queue::default();
+            (0..3).for_each(|n| queue.push(node(n)));
+            assert_eq!(queue.take_first(|node| node.0.value == wanted).map(|node| node.0.value), Some(wanted));
+            assert!(queue.take_first(|_| false).is_none());
+            queue.push(node(9));
+            assert_eq!(values(queue), [rest[0], rest[1], 9]);
+        }
+    }
+
     /// Fails, or is reported by a sanitizer, if a node is lost, taken twice or left behind.
     #[test]
     fn many_push_while_one_takes_and_closes() {

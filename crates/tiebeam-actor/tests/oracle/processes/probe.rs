@@ -160,11 +160,11 @@ fn send(to: &Target, number: u32, ctx: &Ctx<Probe>) -> Result<(), CallError> {
 async fn call(to: &Target, kind: Vec<String>, ctx: &Ctx<Probe>) -> String {
     let system = ctx.system();
     let limit = if kind[0] == "never" { Duration::from_millis(5) } else { FOREVER };
-    let call = match to {
-        Target::Pid(pid) => system.addr::<Probe>(*pid).call(Ask(kind)),
-        Target::Name(name) => system.named::<Probe>(system.node(), name).call(Ask(kind)),
+    let answer = match to {
+        Target::Pid(pid) => system.addr::<Probe>(*pid).call(Ask(kind)).timeout(limit).await,
+        Target::Name(name) => system.named::<Probe>(system.node(), name).call(Ask(kind)).timeout(limit).await,
     };
-    match call.timeout(limit).await {
+    match answer {
         Ok(()) => "ok".to_owned(),
         Err(CallError::Timeout) => "timeout".to_owned(),
         // OTP can't tell the two apart.

@@ -1,0 +1,79 @@
+//! Each example runs to its end; what it asserts holds. They run on real time, as they do for a reader.
+
+#[path = "../../examples/09_bounded_mailbox.rs"]
+mod bounded_mailbox;
+#[path = "../../examples/01_counter.rs"]
+mod counter;
+#[path = "../../examples/07_deferred_reply.rs"]
+mod deferred_reply;
+#[path = "../../examples/06_dynamic_supervisor.rs"]
+mod dynamic_supervisor;
+#[path = "../../examples/03_links_and_exits.rs"]
+mod links_and_exits;
+#[path = "../../examples/04_monitors.rs"]
+mod monitors;
+#[path = "../../examples/02_names.rs"]
+mod names;
+#[path = "../../examples/11_protocol.rs"]
+mod protocol;
+#[path = "../../examples/05_supervisor.rs"]
+mod supervisor;
+#[path = "../../examples/10_tasks.rs"]
+mod tasks;
+#[path = "../../examples/08_timers.rs"]
+mod timers;
+
+#[test]
+fn counter_runs() {
+    counter::main().unwrap();
+}
+
+#[test]
+fn names_runs() {
+    names::main().unwrap();
+}
+
+#[test]
+fn links_and_exits_runs() {
+    links_and_exits::main().unwrap();
+}
+
+#[test]
+fn monitors_runs() {
+    monitors::main().unwrap();
+}
+
+#[test]
+fn supervisor_runs() {
+    supervisor::main().unwrap();
+}
+
+#[test]
+fn dynamic_supervisor_runs() {
+    dynamic_supervisor::main().unwrap();
+}
+
+#[test]
+fn deferred_reply_runs() {
+    deferred_reply::main().unwrap();
+}
+
+#[test]
+fn timers_runs() {
+    timers::main().unwrap();
+}
+
+#[test]
+fn bounded_mailbox_runs() {
+    bounded_mailbox::main().unwrap();
+}
+
+#[test]
+fn tasks_runs() {
+    tasks::main().unwrap();
+}
+
+#[test]
+fn protocol_runs() {
+    protocol::main().unwrap();
+}
