@@ -97,12 +97,21 @@ impl Supervisor {
         self.children.extend(tail);
         for position in first..last {
             let child = &mut self.children[position];
-            if let Err(reason) = child.start(ctx.starter()).await {
+            if let Err(reason) = child.start(ctx.starter()).await
+                && reason != ExitReason::Ignore
+            {
                 tracing::warn!(supervisor = %ctx.pid(), child = child.spec.id, %reason, "child did not restart");
                 child.state = ChildState::Restarting;
                 let again = TryAgain(child.spec.id.clone());
                 return ctx.addr().cast(again).await;
             }
+        }
+    }
+
+    /// Keeps the spec of a child that chose not to run, for [`restart_child`](crate::Addr::restart_child).
+    fn keep_ignored(&mut self, child: Child) {
+        if child.spec.restart != Restart::Temporary {
+            self.children.push(child);
         }
     }
 
@@ -133,11 +142,14 @@ impl Actor for Supervisor {
         let mut supervisor = Self { strategy, auto_shutdown, restarts, children: Vec::new() };
         for spec in spec.children {
             let mut child = Child::new(spec);
-            if let Err(reason) = child.start(ctx.starter()).await {
-                supervisor.stop_all(ctx).await;
-                return Err(ExitReason::Other(format!("child {:?} did not start: {reason}", child.spec.id)));
+            match child.start(ctx.starter()).await {
+                Ok(_) => supervisor.children.push(child),
+                Err(ExitReason::Ignore) => supervisor.keep_ignored(child),
+                Err(reason) => {
+                    supervisor.stop_all(ctx).await;
+                    return Err(ExitReason::Other(format!("child {:?} did not start: {reason}", child.spec.id)));
+                }
             }
-            supervisor.children.push(child);
         }
         supervisor.publish(ctx);
         Ok(supervisor)

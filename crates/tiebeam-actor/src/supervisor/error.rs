@@ -34,7 +34,7 @@ pub enum ChildError {
         /// The child's id.
         id: String,
     },
-    /// The child did not start.
+    /// The child did not start; with [`ExitReason::Ignore`] it chose not to.
     #[error("child did not start: {reason}")]
     Start {
         /// Why.

@@ -2,7 +2,7 @@
 
 use super::child::Child;
 use super::{CHILDREN_MAX, ChildCounts, ChildError, ChildInfo, ChildSpec, ChildState, Restart, Supervisor};
-use crate::{Addr, CallError, Ctx, Handler, Pid};
+use crate::{Addr, CallError, Ctx, ExitReason, Handler, Pid};
 
 struct StartChild(ChildSpec);
 struct StopChild(String);
@@ -13,7 +13,8 @@ struct WhichChildren;
 pub(super) struct TryAgain(pub(super) String);
 
 impl Addr<Supervisor> {
-    /// Adds a child behind the others and starts it. A child that does not start is not added.
+    /// Adds a child behind the others and starts it. A child that does not start is not added, unless it is not temporary
+    /// and chose not to run: then its spec is kept, and the error is [`ChildError::Start`] with [`ExitReason::Ignore`].
     ///
     /// # Errors
     /// [`ChildError::Exists`], [`ChildError::Significant`], [`ChildError::TooMany`], [`ChildError::Start`] or
@@ -75,10 +76,14 @@ impl Handler<StartChild> for Supervisor {
             return Err(ChildError::TooMany { limit: CHILDREN_MAX as u64 });
         }
         let mut child = Child::new(spec);
-        let pid = child.start(ctx.starter()).await.map_err(|reason| ChildError::Start { reason })?;
-        self.children.push(child);
+        let started = child.start(ctx.starter()).await;
+        match &started {
+            Ok(_) => self.children.push(child),
+            Err(ExitReason::Ignore) => self.keep_ignored(child),
+            Err(_) => {}
+        }
         self.publish(ctx);
-        Ok(pid)
+        started.map_err(|reason| ChildError::Start { reason })
     }
 }
 

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -301,6 +302,38 @@ async fn two_children_may_not_share_an_id() {
     let spec = SupervisorSpec::one_for_one().child(diary.child("a")).child(diary.child("a"));
     assert!(system.spawn::<Supervisor>(spec).await.is_err());
     assert_eq!(diary.read().await, [] as [&str; 0]);
+}
+
+/// Chooses not to run while it is told so.
+struct Idle;
+
+impl Actor for Idle {
+    type Args = Arc<AtomicBool>;
+
+    async fn init(is_idle: Self::Args, _: &mut Ctx<Self>) -> Result<Self, ExitReason> {
+        if is_idle.load(Ordering::SeqCst) { Err(ExitReason::Ignore) } else { Ok(Self) }
+    }
+}
+
+/// Fails if a start that is ignored counts as failed, if its spec is lost, or if that of a temporary child stays.
+#[tokio::test(start_paused = true)]
+async fn child_that_chooses_not_to_run_keeps_its_spec() {
+    let (system, is_idle) = (system(1), Arc::new(AtomicBool::new(true)));
+    let child = |id: &str| ChildSpec::actor::<Idle>(id, Arc::clone(&is_idle));
+    let spec = SupervisorSpec::one_for_one().intensity(1, Duration::from_secs(5));
+    let supervisor = start(&system, spec.child(child("a")).child(child("t").temporary())).await;
+    let ignored = Err(ChildError::Start { reason: ExitReason::Ignore });
+    assert_eq!(supervisor.start_child(child("b")).await, ignored);
+    assert_eq!(supervisor.start_child(child("u").temporary()).await, ignored);
+    assert_eq!(supervisor.restart_child("a").await, ignored);
+    let counts = |specs, active| Ok(ChildCounts { specs, active, supervisors: 0, workers: specs });
+    assert_eq!(supervisor.count_children().await, counts(2, 0));
+    is_idle.store(false, Ordering::SeqCst);
+    let pid = supervisor.restart_child("a").await.unwrap();
+    is_idle.store(true, Ordering::SeqCst);
+    system.exit(pid, ExitReason::Kill);
+    settle().await;
+    assert_eq!(supervisor.count_children().await, counts(2, 0));
 }
 
 /// Ends `id` in the orderly way; says whether the supervisor is alive then.

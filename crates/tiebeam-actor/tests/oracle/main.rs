@@ -23,6 +23,7 @@
 //! | a crowd's supervisor stops any pid that is gone with success | it is no child | `oracle_trees.erl`: `act` |
 //! | a crowd's children share one spec, which is counted once | one is counted for each | `oracle_trees.erl`: `children` |
 //! | a machine tells a call from a cast | both are one event | `oracle_machines.erl`: `name` |
+//! | a crowd goes on to list a child that chose not to be restarted | it is forgotten, as in Elixir | not generated |
 //! | two handlers may have the same id | the second is refused | `oracle_events.erl`: `act` |
 //! | children are listed in reverse | in start order | `oracle_trees.erl`: `children` |
 //!

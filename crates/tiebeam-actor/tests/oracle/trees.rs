@@ -286,6 +286,7 @@ fn reply(result: Result<(), ChildError>) -> String {
         Err(ChildError::Missing { .. }) => "missing",
         Err(ChildError::Running { .. }) => "running",
         Err(ChildError::Exists { .. }) => "exists",
+        Err(ChildError::Start { reason: ExitReason::Ignore }) => "ignored",
         Err(ChildError::Start { .. } | ChildError::Significant { .. }) => "failed",
         Err(ChildError::Call(_)) => "dead",
         Err(error) => return format!("{error:?}"),

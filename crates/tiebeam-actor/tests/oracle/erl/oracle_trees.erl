@@ -90,6 +90,7 @@ manage("add", Pid, Id, [Restart, Trap, Shutdown], #{recorder := Recorder}) ->
     supervisor:start_child(Pid, spec({worker, Id, Restart, Trap, Shutdown}, #{}, Recorder)).
 
 reply(ok) -> "ok";
+reply({ok, undefined}) -> "ignored";
 reply({ok, _}) -> "ok";
 reply(dead) -> "dead";
 reply({error, not_found}) -> "missing";
@@ -218,6 +219,7 @@ init({worker, Id, Trap, Shutdown, Recorder}) ->
     case gen_server:call(Recorder, {up, Id, self()}, infinity) of
         "ok" -> {ok, {Shutdown, Recorder}};
         "stop" -> {stop, not_yet};
+        "ignore" -> ignore;
         "crash" -> error(boom)
     end.
 

@@ -11,7 +11,7 @@
 //! Steps:
 //!
 //! - `start`: starts the root, linked to the driver
-//! - `fail c times stop|crash`: the next starts of `c` fail
+//! - `fail c times stop|crash|ignore`: the next starts of `c` fail, or choose not to run
 //! - `kill c`, `kill s`, `crash c`, `end c reason` (in the orderly way), `signal c reason`, `signal s reason`
 //! - `terminate s c`, `restart s c`, `delete s c`, `add s c restart trap|plain brutal|wait`
 //! - `leave reason`: the root's parent sends it an exit
@@ -94,7 +94,7 @@ impl Tree {
     }
 
     fn fail(&self, rng: &mut Rng) -> String {
-        format!("fail {} {} {}", any(rng, &self.workers), rng.u32(1..4), pick(rng, &["stop", "crash"]))
+        format!("fail {} {} {}", any(rng, &self.workers), rng.u32(1..4), pick(rng, &["stop", "crash", "ignore"]))
     }
 
     fn add(&self, rng: &mut Rng, supervisor: &str) -> String {
