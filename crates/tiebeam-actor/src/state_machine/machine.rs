@@ -187,6 +187,10 @@ impl<M: StateMachine> Actor for Machine<M> {
     async fn terminate(&mut self, reason: &ExitReason, ctx: &mut Ctx<Self>) {
         self.data.terminate(reason, self.engine.state(), ctx).await;
     }
+
+    fn format_status(&self) -> Option<String> {
+        Some(format!("{self:?}"))
+    }
 }
 
 impl<M: StateMachine> Deferred<M::Message> for Machine<M> {
@@ -208,6 +212,7 @@ impl<M: StateMachine> Handler<Status> for Machine<M> {
 
 impl<M: StateMachine> fmt::Debug for Machine<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Machine").field("state", self.engine.state()).finish_non_exhaustive()
+        let (state, postponed) = (self.engine.state(), self.engine.postponed());
+        f.debug_struct("Machine").field("state", state).field("postponed", &postponed).finish_non_exhaustive()
     }
 }

@@ -118,11 +118,13 @@ async fn heard(door: &Addr<Machine<Door>>) -> Vec<&'static str> {
 /// Fails if a postponed call is lost, or answered before the state has changed.
 #[tokio::test(start_paused = true)]
 async fn postponed_calls_are_answered_when_the_state_has_changed() {
-    let (_system, door) = door().await;
+    let (system, door) = door().await;
     let (first, second, ()) =
         futures::join!(door.call(Message::Enter).into_future(), door.call(Message::Enter).into_future(), async {
             settle().await;
             assert_eq!(door.status().await.unwrap().postponed, 2);
+            let seen = system.status_text(door.pid()).await.unwrap().unwrap();
+            assert!(seen.contains("Locked") && seen.contains("postponed: 2"), "{seen}");
             for digit in [1, 2, 4, 2] {
                 door.cast(Message::Digit(digit)).await;
             }
