@@ -75,7 +75,7 @@ impl<S: PartialEq, E: From<Timeout<T>>, T: Ord + Clone> Engine<S, E, T> {
                 }
             }
         }
-        let (waiting, limit) = (self.queue.len() + self.postponed.len(), self.events_max);
+        let (waiting, limit) = (self.queue.len() + self.postponed.len() + self.zero.len(), self.events_max);
         assert!(waiting <= limit, "{waiting} events are postponed or inserted, and {limit} is the limit");
         changes
     }
