@@ -19,45 +19,57 @@ compile_error!("tiebeam needs panic = \"unwind\": a panic ends one actor, not th
 
 mod actor;
 mod addr;
+pub mod agent;
 mod alias;
 mod cell;
 mod code_change;
 mod credits;
 mod ctx;
 mod error;
+pub mod event_manager;
 mod inspect;
 mod message;
+mod multi_call;
 mod overflow;
 mod pid;
 mod process;
 mod raw;
 mod reason;
+pub mod registry;
 mod remote;
 mod reply;
 mod scheduler;
 mod starter;
+pub mod state_machine;
 mod supervisor;
 mod system;
 mod table;
+pub mod task;
 mod trace;
 mod watchdog;
 
 pub use actor::{Actor, Deferred, Dispatch, Handler, Immediate, Info, Later};
 pub use addr::{Addr, CALL_TIMEOUT, Call, Calling, Cast, Named};
+pub use agent::Agent;
 pub use alias::Alias;
 pub use code_change::{CodeChange, Exported};
 pub use ctx::{Ctx, TASKS_MAX, TIMERS_MAX, TimerId};
 pub use error::{CallError, NoConnection, RegisterError};
+pub use event_manager::EventManager;
+pub use multi_call::{MultiCall, multi_call};
 pub use overflow::Overflow;
 pub use pid::{Pid, Ref};
 pub use reason::ExitReason;
+pub use registry::Registry;
 pub use remote::{Dest, ExitKind, RemoteSignal, Router};
 pub use reply::ReplyTo;
 pub use starter::Starter;
+pub use state_machine::{Machine, StateMachine};
 pub use supervisor::{
-    ChildCounts, ChildError, ChildInfo, ChildSpec, ChildState, DynamicSpec, DynamicSupervisor, Intensity, Restart,
-    Shutdown, Strategy, Supervisor, SupervisorSpec,
+    AutoShutdown, ChildCounts, ChildError, ChildInfo, ChildSpec, ChildState, DynamicSpec, DynamicSupervisor, Intensity,
+    PartitionSupervisor, Restart, Shutdown, Strategy, Supervisor, SupervisorSpec,
 };
 pub use system::{Config, ProcessInfo, Status, System};
 pub use table::Table;
+pub use task::{Task, TaskSupervisor};
 pub use trace::{Trace, TraceEvent, TraceKind, TraceLimits};

@@ -101,6 +101,8 @@ where
         }
         match ctx.spawn_link::<A>(args.clone()).await {
             Ok(child) => drop(self.children.insert(child.pid(), args)),
+            // It is not needed any more.
+            Err(ExitReason::Ignore) => {}
             Err(reason) => {
                 tracing::warn!(supervisor = %ctx.pid(), %reason, "child did not restart");
                 self.tries += 1;

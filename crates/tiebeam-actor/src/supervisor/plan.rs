@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Restart, Strategy};
+use super::{AutoShutdown, ChildState, Restart, Strategy};
 use crate::ExitReason;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,5 +28,15 @@ pub(super) const fn scope(strategy: Strategy, index: usize, len: usize) -> Range
         Strategy::OneForOne => index..index + 1,
         Strategy::OneForAll => 0..len,
         Strategy::RestForOne => index..len,
+    }
+}
+
+/// Says whether the supervisor ends because a significant child did; `others` are the significant children that it still
+/// knows. One whose restart is being tried again counts as alive, as in supervisor.erl.
+pub(super) fn shuts_down(auto_shutdown: AutoShutdown, mut others: impl Iterator<Item = ChildState>) -> bool {
+    match auto_shutdown {
+        AutoShutdown::Never => false,
+        AutoShutdown::AnySignificant => true,
+        AutoShutdown::AllSignificant => others.all(|state| state == ChildState::Stopped),
     }
 }

@@ -3,7 +3,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{CHILDREN_MAX, Intensity, Supervisor};
+use super::{CHILDREN_MAX, ChildError, Intensity, Supervisor};
 use crate::cell::BoxFuture;
 use crate::{Actor, ExitReason, Pid, Starter};
 
@@ -40,6 +40,18 @@ pub enum Shutdown {
     Infinity,
 }
 
+/// Whether a supervisor ends when its [significant](ChildSpec::significant) children have ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum AutoShutdown {
+    /// It doesn't, and may not have any. The default.
+    #[default]
+    Never,
+    /// It ends with the first of them.
+    AnySignificant,
+    /// It ends with the last of them.
+    AllSignificant,
+}
+
 pub(super) type Start = Arc<dyn Fn(Starter) -> BoxFuture<'static, Result<Pid, ExitReason>> + Send + Sync>;
 
 /// Describes a child: what it is called, how it starts, when it is restarted, how it is stopped.
@@ -50,6 +62,7 @@ pub struct ChildSpec {
     pub(super) restart: Restart,
     pub(super) shutdown: Shutdown,
     pub(super) is_supervisor: bool,
+    pub(super) is_significant: bool,
 }
 
 impl ChildSpec {
@@ -65,7 +78,8 @@ impl ChildSpec {
             Box::pin(async move { started.await.map(Into::into) })
         });
         let shutdown = Shutdown::Timeout(Duration::from_secs(5));
-        Self { id: id.into(), start, restart: Restart::Permanent, shutdown, is_supervisor: false }
+        let (is_supervisor, is_significant) = (false, false);
+        Self { id: id.into(), start, restart: Restart::Permanent, shutdown, is_supervisor, is_significant }
     }
 
     /// Describes a child of type `A` whose every life begins with a clone of `args`.
@@ -106,10 +120,30 @@ impl ChildSpec {
         Self { restart: Restart::Temporary, ..self }
     }
 
+    /// Makes its end one that may end the supervisor: a transient child's normal end or shutdown, any end of a temporary
+    /// one. A permanent child can't be significant, nor can a child of a supervisor whose [`AutoShutdown`] is
+    /// [`Never`](AutoShutdown::Never): the supervisor refuses the spec.
+    #[must_use]
+    pub fn significant(self) -> Self {
+        Self { is_significant: true, ..self }
+    }
+
     /// Says how it is stopped.
     #[must_use]
     pub fn shutdown(self, shutdown: Shutdown) -> Self {
         Self { shutdown, ..self }
+    }
+}
+
+impl ChildSpec {
+    /// # Errors
+    /// [`ChildError::Significant`] if it is so and can't be.
+    pub(super) fn check(&self, auto_shutdown: AutoShutdown) -> Result<(), ChildError> {
+        let can_be = self.restart != Restart::Permanent && auto_shutdown != AutoShutdown::Never;
+        if self.is_significant && !can_be {
+            return Err(ChildError::Significant { id: self.id.clone() });
+        }
+        Ok(())
     }
 }
 
@@ -125,6 +159,7 @@ impl fmt::Debug for ChildSpec {
 #[derive(Clone, Debug)]
 pub struct SupervisorSpec {
     pub(super) strategy: Strategy,
+    pub(super) auto_shutdown: AutoShutdown,
     pub(super) intensity: Intensity,
     pub(super) children: Vec<ChildSpec>,
 }
@@ -133,7 +168,8 @@ impl SupervisorSpec {
     /// Describes a supervisor without children.
     #[must_use]
     pub fn new(strategy: Strategy) -> Self {
-        Self { strategy, intensity: Intensity::default(), children: Vec::new() }
+        let (auto_shutdown, intensity) = (AutoShutdown::Never, Intensity::default());
+        Self { strategy, auto_shutdown, intensity, children: Vec::new() }
     }
 
     /// Restarts only the child that ended.
@@ -160,6 +196,12 @@ impl SupervisorSpec {
         Self { intensity: Intensity { restarts, period }, ..self }
     }
 
+    /// Ends the supervisor with its significant children.
+    #[must_use]
+    pub fn auto_shutdown(self, auto_shutdown: AutoShutdown) -> Self {
+        Self { auto_shutdown, ..self }
+    }
+
     /// Adds a child behind the others.
     #[must_use]
     pub fn child(mut self, spec: ChildSpec) -> Self {
@@ -168,7 +210,7 @@ impl SupervisorSpec {
     }
 
     /// # Errors
-    /// The reason for the starter: children that share an id, or too many of them.
+    /// The reason for the starter: children that share an id, that can't be significant, or too many of them.
     pub(super) fn check(&self) -> Result<(), ExitReason> {
         if self.children.len() > CHILDREN_MAX {
             return Err(ExitReason::Other(format!("more than {CHILDREN_MAX} children, which is the limit")));
@@ -176,7 +218,11 @@ impl SupervisorSpec {
         let mut ids = std::collections::BTreeSet::new();
         match self.children.iter().find(|child| !ids.insert(&child.id)) {
             Some(twin) => Err(ExitReason::Other(format!("two children are called {:?}", twin.id))),
-            None => Ok(()),
+            None => self.children.iter().try_for_each(|child| child.check(self.auto_shutdown)).map_err(refusal),
         }
     }
+}
+
+fn refusal(error: ChildError) -> ExitReason {
+    ExitReason::Other(error.to_string())
 }

@@ -1,10 +1,11 @@
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tiebeam_actor::{
-    Actor, Addr, ChildCounts, ChildError, ChildSpec, ChildState, Ctx, DynamicSpec, DynamicSupervisor, ExitReason,
-    Intensity, Pid, Restart, Shutdown, Supervisor, SupervisorSpec, System,
+    Actor, Addr, AutoShutdown, ChildCounts, ChildError, ChildSpec, ChildState, Ctx, DynamicSpec, DynamicSupervisor,
+    ExitReason, Intensity, Pid, Restart, Shutdown, Supervisor, SupervisorSpec, System,
 };
 use tiebeam_world::now;
 
@@ -300,6 +301,94 @@ async fn two_children_may_not_share_an_id() {
     let (system, diary) = (system(1), Diary::default());
     let spec = SupervisorSpec::one_for_one().child(diary.child("a")).child(diary.child("a"));
     assert!(system.spawn::<Supervisor>(spec).await.is_err());
+    assert_eq!(diary.read().await, [] as [&str; 0]);
+}
+
+/// Chooses not to run while it is told so.
+struct Idle;
+
+impl Actor for Idle {
+    type Args = Arc<AtomicBool>;
+
+    async fn init(is_idle: Self::Args, _: &mut Ctx<Self>) -> Result<Self, ExitReason> {
+        if is_idle.load(Ordering::SeqCst) { Err(ExitReason::Ignore) } else { Ok(Self) }
+    }
+}
+
+/// Fails if a start that is ignored counts as failed, if its spec is lost, or if that of a temporary child stays.
+#[tokio::test(start_paused = true)]
+async fn child_that_chooses_not_to_run_keeps_its_spec() {
+    let (system, is_idle) = (system(1), Arc::new(AtomicBool::new(true)));
+    let child = |id: &str| ChildSpec::actor::<Idle>(id, Arc::clone(&is_idle));
+    let spec = SupervisorSpec::one_for_one().intensity(1, Duration::from_secs(5));
+    let supervisor = start(&system, spec.child(child("a")).child(child("t").temporary())).await;
+    let ignored = Err(ChildError::Start { reason: ExitReason::Ignore });
+    assert_eq!(supervisor.start_child(child("b")).await, ignored);
+    assert_eq!(supervisor.start_child(child("u").temporary()).await, ignored);
+    assert_eq!(supervisor.restart_child("a").await, ignored);
+    let counts = |specs, active| Ok(ChildCounts { specs, active, supervisors: 0, workers: specs });
+    assert_eq!(supervisor.count_children().await, counts(2, 0));
+    is_idle.store(false, Ordering::SeqCst);
+    let pid = supervisor.restart_child("a").await.unwrap();
+    is_idle.store(true, Ordering::SeqCst);
+    system.exit(pid, ExitReason::Kill);
+    settle().await;
+    assert_eq!(supervisor.count_children().await, counts(2, 0));
+}
+
+/// Ends `id` in the orderly way; says whether the supervisor is alive then.
+async fn outlives(system: &System, supervisor: &Addr<Supervisor>, id: &str) -> bool {
+    let worker = system.addr::<Worker>(pid_of(supervisor, id).await);
+    worker.stop(ExitReason::Normal).await.unwrap();
+    settle().await;
+    system.is_alive(supervisor.pid())
+}
+
+/// Fails if a child that is not significant counts, if the first of several ends a supervisor that waits for all, or if
+/// the others are not stopped.
+#[tokio::test(start_paused = true)]
+async fn significant_children_end_their_supervisor() {
+    let cases = [(AutoShutdown::AnySignificant, vec!["a"]), (AutoShutdown::AllSignificant, vec!["a", "b"])];
+    for (auto_shutdown, ends) in cases {
+        let (system, diary) = (system(1), Diary::default());
+        let significant = |name| diary.child(name).transient().significant();
+        let spec = SupervisorSpec::one_for_one().auto_shutdown(auto_shutdown).child(significant("a"));
+        let spec = spec.child(significant("b")).child(diary.child("c")).child(diary.child("d").transient());
+        let supervisor = start(&system, spec).await;
+        let ended = system.wait(supervisor.pid());
+        assert!(outlives(&system, &supervisor, "d").await, "{auto_shutdown:?}");
+        let (last, first) = ends.split_last().unwrap();
+        for id in first {
+            assert!(outlives(&system, &supervisor, id).await, "{auto_shutdown:?} {id}");
+        }
+        assert!(!outlives(&system, &supervisor, last).await, "{auto_shutdown:?} {last}");
+        assert_eq!(ended.await, ExitReason::Shutdown);
+        assert_eq!(system.process_count(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn child_that_is_stopped_by_hand_ends_nobody() {
+    let (system, diary) = (system(1), Diary::default());
+    let child = diary.child("a").temporary().significant();
+    let spec = SupervisorSpec::one_for_one().auto_shutdown(AutoShutdown::AnySignificant).child(child);
+    let supervisor = start(&system, spec).await;
+    supervisor.stop_child("a").await.unwrap();
+    settle().await;
+    assert!(system.is_alive(supervisor.pid()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn child_that_cannot_be_significant_is_refused() {
+    let (system, diary) = (system(1), Diary::default());
+    let permanent = diary.child("a").significant();
+    let any = SupervisorSpec::one_for_one().auto_shutdown(AutoShutdown::AnySignificant);
+    let refused = system.spawn::<Supervisor>(any.clone().child(permanent.clone())).await;
+    assert!(matches!(refused, Err(ExitReason::Other(text)) if text.contains("\"a\"")));
+    let without = SupervisorSpec::one_for_one().child(permanent.clone().temporary());
+    assert!(system.spawn::<Supervisor>(without).await.is_err());
+    let supervisor = start(&system, any).await;
+    assert_eq!(supervisor.start_child(permanent).await, Err(ChildError::Significant { id: "a".into() }));
     assert_eq!(diary.read().await, [] as [&str; 0]);
 }
 

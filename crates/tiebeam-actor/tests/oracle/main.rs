@@ -22,6 +22,9 @@
 //! | `already_present`, `already_started` and `running`, `restarting` | `Exists` and `Running` | `oracle_trees.erl`: `reply` |
 //! | a crowd's supervisor stops any pid that is gone with success | it is no child | `oracle_trees.erl`: `act` |
 //! | a crowd's children share one spec, which is counted once | one is counted for each | `oracle_trees.erl`: `children` |
+//! | a machine tells a call from a cast | both are one event | `oracle_machines.erl`: `name` |
+//! | a crowd goes on to list a child that chose not to be restarted | it is forgotten, as in Elixir | not generated |
+//! | two handlers may have the same id | the second is refused | `oracle_events.erl`: `act` |
 //! | children are listed in reverse | in start order | `oracle_trees.erl`: `children` |
 //!
 //! What differs and should not is listed in `known.rs`.
@@ -30,7 +33,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on should stop there")]
 
 mod by_hand;
+mod events;
 mod known;
+mod machines;
 mod otp;
 mod processes;
 mod scenario;
@@ -61,6 +66,16 @@ fn random_trees_of_supervisors_behave_as_on_otp() {
 #[test]
 fn random_crowds_of_children_behave_as_on_otp() {
     compare(Kind::Crowds);
+}
+
+#[test]
+fn random_state_machines_behave_as_on_otp() {
+    compare(Kind::Machines);
+}
+
+#[test]
+fn random_event_managers_behave_as_on_otp() {
+    compare(Kind::Events);
 }
 
 /// A difference that is mended must not stay excused.
@@ -112,6 +127,8 @@ fn traces(otp: &mut Otp, scenario: &Scenario) -> (String, String) {
     let ours = match scenario.kind {
         Kind::Processes => processes::run(scenario),
         Kind::Trees | Kind::Crowds => trees::run(&scenario.steps),
+        Kind::Machines => machines::run(&scenario.steps),
+        Kind::Events => events::run(&scenario.steps),
     };
     (trace::comparable(scenario.kind, &otp.run(scenario)), trace::comparable(scenario.kind, &ours))
 }

@@ -18,7 +18,8 @@ const BOOT: &str = r#"
         {ok, Module, Code} = compile:file(filename:join(os:getenv("ORACLE_DIR"), Name), [binary, report]),
         {module, Module} = code:load_binary(Module, Name, Code)
     end,
-    lists:foreach(Load, ["oracle.erl", "oracle_processes.erl", "oracle_trees.erl"]),
+    lists:foreach(Load, ["oracle.erl", "oracle_processes.erl", "oracle_trees.erl", "oracle_machines.erl",
+                           "oracle_events.erl"]),
     io:format("~s~n", [erlang:system_info(otp_release)]),
     oracle:main().
 "#;

@@ -1,6 +1,8 @@
 //! Random scenarios, one per kind and seed, and their language.
 
 mod crowds;
+mod events;
+mod machines;
 mod processes;
 mod trees;
 
@@ -13,6 +15,8 @@ pub(crate) enum Kind {
     Processes,
     Trees,
     Crowds,
+    Machines,
+    Events,
 }
 
 #[derive(Clone, Debug)]
@@ -31,6 +35,8 @@ impl Scenario {
             Kind::Processes => processes::steps(&mut rng),
             Kind::Trees => trees::steps(&mut rng),
             Kind::Crowds => crowds::steps(&mut rng),
+            Kind::Machines => machines::steps(&mut rng),
+            Kind::Events => events::steps(&mut rng),
         };
         Self { kind, seed: Some(seed), steps }
     }
@@ -52,6 +58,8 @@ impl fmt::Display for Kind {
             Self::Processes => "processes",
             Self::Trees => "trees",
             Self::Crowds => "crowds",
+            Self::Machines => "state_machines",
+            Self::Events => "event_managers",
         })
     }
 }

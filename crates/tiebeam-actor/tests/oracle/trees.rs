@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tiebeam_actor::{
-    Addr, ChildError, ChildInfo, ChildSpec, ChildState, DynamicSpec, DynamicSupervisor, ExitReason, Intensity, Pid,
-    Restart, Shutdown, Strategy, Supervisor, SupervisorSpec, System,
+    Addr, AutoShutdown, ChildError, ChildInfo, ChildSpec, ChildState, DynamicSpec, DynamicSupervisor, ExitReason,
+    Intensity, Pid, Restart, Shutdown, Strategy, Supervisor, SupervisorSpec, System,
 };
 use tiebeam_wire::{Incarnation, NodeId};
 
@@ -28,6 +28,7 @@ enum Child {
 struct Tree {
     strategy: Strategy,
     intensity: u32,
+    auto_shutdown: AutoShutdown,
     children: Vec<Child>,
 }
 
@@ -53,8 +54,9 @@ pub(crate) fn run(steps: &[String]) -> Vec<String> {
         for step in steps {
             let words: Vec<_> = step.split(' ').collect();
             match words[..] {
-                ["supervisor", id, strategy, intensity, restart, parent] => {
-                    driver.supervisor(id, strategy, intensity, restart, parent);
+                ["supervisor", id, strategy, intensity, auto, restart, parent] => {
+                    driver.trees.insert(id.to_owned(), tree(strategy, intensity, auto));
+                    driver.add(parent, Child::Supervisor { id: id.to_owned(), restart: restart.to_owned() });
                 }
                 ["worker", id, restart, trap, shutdown, parent] => {
                     driver.add(parent, worker(id, restart, trap, shutdown));
@@ -71,6 +73,20 @@ pub(crate) fn run(steps: &[String]) -> Vec<String> {
         }
         trace
     })
+}
+
+fn tree(strategy: &str, intensity: &str, auto: &str) -> Tree {
+    let strategy = match strategy {
+        "one_for_one" => Strategy::OneForOne,
+        "one_for_all" => Strategy::OneForAll,
+        _ => Strategy::RestForOne,
+    };
+    let auto_shutdown = match auto {
+        "never" => AutoShutdown::Never,
+        "any" => AutoShutdown::AnySignificant,
+        _ => AutoShutdown::AllSignificant,
+    };
+    Tree { strategy, intensity: intensity.parse().unwrap(), auto_shutdown, children: Vec::new() }
 }
 
 fn worker(id: &str, restart: &str, trap: &str, shutdown: &str) -> Child {
@@ -97,17 +113,6 @@ fn limit(shutdown: &str) -> Shutdown {
 }
 
 impl Driver {
-    fn supervisor(&mut self, id: &str, strategy: &str, intensity: &str, restart: &str, parent: &str) {
-        let strategy = match strategy {
-            "one_for_one" => Strategy::OneForOne,
-            "one_for_all" => Strategy::OneForAll,
-            _ => Strategy::RestForOne,
-        };
-        let tree = Tree { strategy, intensity: intensity.parse().unwrap(), children: Vec::new() };
-        self.trees.insert(id.to_owned(), tree);
-        self.add(parent, Child::Supervisor { id: id.to_owned(), restart: restart.to_owned() });
-    }
-
     fn add(&mut self, parent: &str, child: Child) {
         if let Some(tree) = self.trees.get_mut(parent) {
             tree.children.push(child);
@@ -205,7 +210,7 @@ impl Driver {
 
     fn spec(&self, id: &str) -> SupervisorSpec {
         let tree = &self.trees[id];
-        let spec = SupervisorSpec::new(tree.strategy).intensity(tree.intensity, HOUR);
+        let spec = SupervisorSpec::new(tree.strategy).intensity(tree.intensity, HOUR).auto_shutdown(tree.auto_shutdown);
         tree.children.iter().fold(spec, |spec, child| spec.child(self.child(child)))
     }
 
@@ -224,7 +229,11 @@ impl Driver {
                 (spec.shutdown(limit(shutdown)), restart)
             }
         };
-        match restart.as_str() {
+        let (spec, restart) = match restart.strip_suffix('!') {
+            Some(restart) => (spec.significant(), restart),
+            None => (spec, restart.as_str()),
+        };
+        match restart {
             "permanent" => spec.permanent(),
             "transient" => spec.transient(),
             _ => spec.temporary(),
@@ -277,7 +286,8 @@ fn reply(result: Result<(), ChildError>) -> String {
         Err(ChildError::Missing { .. }) => "missing",
         Err(ChildError::Running { .. }) => "running",
         Err(ChildError::Exists { .. }) => "exists",
-        Err(ChildError::Start { .. }) => "failed",
+        Err(ChildError::Start { reason: ExitReason::Ignore }) => "ignored",
+        Err(ChildError::Start { .. } | ChildError::Significant { .. }) => "failed",
         Err(ChildError::Call(_)) => "dead",
         Err(error) => return format!("{error:?}"),
     };

@@ -10,7 +10,9 @@ main() ->
         eof -> halt(0, [{flush, true}]);
         "processes" -> answer(oracle_processes:run(lines()));
         "trees" -> answer(oracle_trees:run(lines()));
-        "crowds" -> answer(oracle_trees:run(lines()))
+        "crowds" -> answer(oracle_trees:run(lines()));
+        "state_machines" -> answer(oracle_machines:run(lines()));
+        "event_managers" -> answer(oracle_events:run(lines()))
     end,
     main().
 

@@ -15,8 +15,9 @@ run(Steps) ->
     clean_up(S),
     lists:reverse(Trace).
 
-step(["supervisor", Id, Strategy, Intensity, Restart, Parent], {S, Trace}) ->
-    Flags = #{strategy => list_to_atom(Strategy), intensity => list_to_integer(Intensity), period => ?HOUR},
+step(["supervisor", Id, Strategy, Intensity, Auto, Restart, Parent], {S, Trace}) ->
+    Flags = #{strategy => list_to_atom(Strategy), intensity => list_to_integer(Intensity), period => ?HOUR,
+              auto_shutdown => auto(Auto)},
     Trees = maps:get(trees, S),
     {add(Parent, {supervisor, Id, Restart}, S#{trees := Trees#{Id => {Flags, []}}}), Trace};
 step(["worker", Id, Restart, Trap, Shutdown, Parent], {S, Trace}) ->
@@ -89,6 +90,7 @@ manage("add", Pid, Id, [Restart, Trap, Shutdown], #{recorder := Recorder}) ->
     supervisor:start_child(Pid, spec({worker, Id, Restart, Trap, Shutdown}, #{}, Recorder)).
 
 reply(ok) -> "ok";
+reply({ok, undefined}) -> "ignored";
 reply({ok, _}) -> "ok";
 reply(dead) -> "dead";
 reply({error, not_found}) -> "missing";
@@ -217,6 +219,7 @@ init({worker, Id, Trap, Shutdown, Recorder}) ->
     case gen_server:call(Recorder, {up, Id, self()}, infinity) of
         "ok" -> {ok, {Shutdown, Recorder}};
         "stop" -> {stop, not_yet};
+        "ignore" -> ignore;
         "crash" -> error(boom)
     end.
 
@@ -224,11 +227,18 @@ spec({member, Restart, Shutdown}, _, Recorder) ->
     #{id => member, start => {?MODULE, start_member, [Shutdown, Recorder]}, restart => list_to_atom(Restart),
       shutdown => limit(Shutdown)};
 spec({supervisor, Id, Restart}, Trees, Recorder) ->
-    #{id => Id, start => {?MODULE, start_supervisor, [Id, Trees, Recorder]}, restart => list_to_atom(Restart),
-      shutdown => infinity, type => supervisor};
+    maps:merge(restart(Restart), #{id => Id, start => {?MODULE, start_supervisor, [Id, Trees, Recorder]},
+                                   shutdown => infinity, type => supervisor});
 spec({worker, Id, Restart, Trap, Shutdown}, _, Recorder) ->
-    #{id => Id, start => {gen_server, start_link, [?MODULE, {worker, Id, Trap, Shutdown, Recorder}, []]},
-      restart => list_to_atom(Restart), shutdown => limit(Shutdown)}.
+    maps:merge(restart(Restart), #{id => Id, shutdown => limit(Shutdown),
+      start => {gen_server, start_link, [?MODULE, {worker, Id, Trap, Shutdown, Recorder}, []]}}).
+
+restart(Word) ->
+    #{restart => list_to_atom(string:trim(Word, trailing, "!")), significant => lists:suffix("!", Word)}.
+
+auto("never") -> never;
+auto("any") -> any_significant;
+auto("all") -> all_significant.
 
 limit("brutal") -> brutal_kill;
 limit("wait") -> infinity;

@@ -16,6 +16,8 @@ const REASONS: [&str; 4] = ["normal", "shutdown", "x1", "kill"];
 
 pub(super) fn steps(rng: &mut Rng) -> Vec<String> {
     let (restart, shutdown) = (pick(rng, &["permanent", "transient", "temporary"]), pick(rng, &["brutal", "wait"]));
+    // A child that chooses not to be restarted is forgotten, as in Elixir; OTP goes on to list it.
+    let failures: &[_] = if restart == "temporary" { &["stop", "crash", "ignore"] } else { &["stop", "crash"] };
     let mut steps = vec![format!("crowd {} {restart} {shutdown}", rng.u32(0..5)), "start".to_owned()];
     for _ in 0..rng.usize(3..20) {
         let label = pick(rng, &LABELS);
@@ -25,7 +27,7 @@ pub(super) fn steps(rng: &mut Rng) -> Vec<String> {
             50..62 => format!("end {label} {}", pick(rng, &REASONS)),
             62..68 => format!("crash {label}"),
             68..74 => format!("signal {label} {}", pick(rng, &REASONS)),
-            74..82 => format!("fail {label} {} {}", rng.u32(1..4), pick(rng, &["stop", "crash"])),
+            74..82 => format!("fail {label} {} {}", rng.u32(1..4), pick(rng, failures)),
             82..91 => format!("dismiss {label}"),
             91..93 => format!("signal s0 {}", pick(rng, &REASONS[..3])),
             93..95 => "kill s0".to_owned(),

@@ -191,6 +191,7 @@ impl Actor for Worker {
         match recorder.call(Up(id, ctx.pid())).await.unwrap().as_deref() {
             None => Ok(Self { is_stuck, recorder }),
             Some("crash") => crash(),
+            Some("ignore") => Err(ExitReason::Ignore),
             Some(_) => Err(ExitReason::Other("not yet".to_owned())),
         }
     }
