@@ -4,6 +4,7 @@ use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
+use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -18,12 +19,12 @@ use crate::process::links::Links;
 use crate::process::{Course, Started};
 use crate::raw::item::{Handling, Item, Opened};
 use crate::raw::mailbox::{Mailbox, Pushed};
-use crate::raw::own::{Birth, Own, arc_of};
+use crate::raw::own::{Birth, Own};
 use crate::raw::slot;
 use crate::raw::word::Word;
 use crate::remote::ExitKind;
 use crate::reply::RemoteCaller;
-use crate::scheduler::{self, Scheduler};
+use crate::scheduler::Scheduler;
 use crate::supervisor::ChildInfo;
 use crate::system::Status;
 use crate::table::table_of;
@@ -110,7 +111,7 @@ pub(crate) trait Process: Send + Sync {
     fn parent(&self) -> Option<Pid>;
     /// Who gives the process its turns.
     fn scheduler(&self) -> &Scheduler;
-    /// Gives the process its turn.
+    /// Gives the process its turn. The count that it is called with stays: it is the process's own.
     fn turn(self: Arc<Self>);
     /// Queues `signal`; gives it back if the process is gone.
     fn signal(&self, signal: Signal) -> Result<(), Signal>;
@@ -204,9 +205,9 @@ impl<A: Actor> Cell<A> {
     }
 
     /// Queues an item, which has a credit if it is a message; gives it back if the process is gone.
-    pub(crate) fn push(self: &Arc<Self>, item: Item<A>) -> Result<(), Item<A>> {
-        if self.mailbox.push(item)? == Pushed::TakerSleeps && self.word.notify() {
-            scheduler::queue(Arc::<Self>::clone(self));
+    pub(crate) fn push(&self, item: Item<A>) -> Result<(), Item<A>> {
+        if self.mailbox.push(item)? == Pushed::TakerSleeps {
+            Own::wake(self);
         }
         Ok(())
     }
@@ -215,7 +216,7 @@ impl<A: Actor> Cell<A> {
     ///
     /// # Errors
     /// [`CallError::NoProc`], [`CallError::Overloaded`].
-    pub(crate) fn admit_now(self: &Arc<Self>, message: impl FnOnce() -> Item<A>) -> Result<(), CallError> {
+    pub(crate) fn admit_now(&self, message: impl FnOnce() -> Item<A>) -> Result<(), CallError> {
         match self.admit()? {
             Admission::Granted => self.push(message()).map_err(|_| CallError::NoProc),
             Admission::Dropped => Ok(()),
@@ -240,11 +241,6 @@ impl<A: Actor> Cell<A> {
             let _ = self.signal(Signal::Exit { from: pid, reason: ExitReason::Kill, kind: ExitKind::Sent });
         }
         Ok(admission)
-    }
-
-    /// Queues a process whose turn is over.
-    pub(crate) fn queue_again(self: &Arc<Self>) {
-        scheduler::queue_again(Arc::<Self>::clone(self));
     }
 
     pub(crate) fn tie<T>(&self, change: impl FnOnce(&mut Ties) -> T) -> T {
@@ -276,15 +272,11 @@ impl<A: Actor> Cell<A> {
 
 impl<A: Actor> Wake for Cell<A> {
     fn wake(self: Arc<Self>) {
-        if self.word.notify() {
-            scheduler::queue(self);
-        }
+        Own::wake(&self);
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if self.word.notify() {
-            scheduler::queue(Arc::<Self>::clone(self));
-        }
+        Own::wake(self);
     }
 }
 
@@ -310,16 +302,16 @@ impl<A: Actor> Process for Cell<A> {
     }
 
     fn turn(self: Arc<Self>) {
-        Own::turn(&self, |turn, cx| turn.take(cx));
+        Own::turn(&ManuallyDrop::new(self), |turn, cx| turn.take(cx));
     }
 
     fn signal(&self, signal: Signal) -> Result<(), Signal> {
         match self.mailbox.push(Item::signal(signal)) {
-            Ok(Pushed::TakerSleeps) if self.word.notify() => {
-                scheduler::queue(arc_of(self));
+            Ok(Pushed::TakerSleeps) => {
+                Own::wake(self);
                 Ok(())
             }
-            Ok(_) => Ok(()),
+            Ok(Pushed::Quietly) => Ok(()),
             Err(unsent) => match unsent.open() {
                 Opened::Signal(signal) => Err(signal),
                 Opened::Message(_) | Opened::Encoded(_) => unreachable!("a signal was sent"),
@@ -350,7 +342,7 @@ impl<A: Actor> Process for Cell<A> {
         }
         let reply_to = ReplyTo::remote(inbound.caller);
         let encoded = Encoded { decode: entry.decode, name: entry.name, body: inbound.body, reply_to };
-        if let Err(unsent) = arc_of(self).push(Item::encoded(encoded))
+        if let Err(unsent) = self.push(Item::encoded(encoded))
             && let Opened::Encoded(encoded) = unsent.open()
         {
             encoded.reply_to.refuse(CallError::NoProc);

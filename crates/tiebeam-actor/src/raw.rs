@@ -10,6 +10,7 @@ pub(crate) mod item;
 pub(crate) mod mailbox;
 pub(crate) mod own;
 pub(crate) mod pool;
+pub(crate) mod ready;
 pub(crate) mod running;
 pub(crate) mod slot;
 mod sync;

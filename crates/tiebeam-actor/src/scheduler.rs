@@ -11,9 +11,10 @@
 //! What it does not do: it can't interrupt a handler that computes. What waits in the next seat behind such a one waits
 //! with it; what waits in the queue is stolen.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
@@ -22,11 +23,8 @@ use std::time::Duration;
 use crossbeam_deque::{Injector, Steal, Stealer, Worker as Queue};
 use futures::task::AtomicWaker;
 
-use crate::cell::Process;
+use crate::raw::ready::Ready;
 use crate::watchdog::TurnAt;
-
-/// A process that is to have a turn.
-type Ready = Arc<dyn Process>;
 
 /// How many processes a worker runs before tokio's other tasks get their turn.
 const TURNS_MAX: u32 = 1024;
@@ -74,18 +72,22 @@ struct Seat {
 struct Local {
     shared: Arc<Shared>,
     queue: Queue<Ready>,
-    next: Option<Ready>,
 }
 
 struct Worker {
     shared: Arc<Shared>,
     index: usize,
     local: Option<Local>,
+    next: Option<Ready>,
     turns: u32,
 }
 
 thread_local! {
     static LOCAL: RefCell<Option<Local>> = const { RefCell::new(None) };
+    /// The worker's next seat, apart from the rest since most go there.
+    static NEXT: Cell<Option<Ready>> = const { Cell::new(None) };
+    /// Names the workers of which the thread runs one; compared and never followed.
+    static SHARED: Cell<*const Shared> = const { Cell::new(ptr::null()) };
 }
 
 impl Scheduler {
@@ -105,48 +107,57 @@ impl Scheduler {
 }
 
 /// Gives a process a turn that was woken.
+#[inline]
 pub(crate) fn queue(process: Ready) {
-    put(process, |local, process| match local.next.replace(process) {
-        Some(displaced) => {
-            local.queue.push(displaced);
-            true
-        }
-        // One process alone is not worth another worker's waking up.
-        None => false,
-    });
+    if !is_of_here(&process) {
+        return put_outside(process);
+    }
+    // One process alone is not worth another worker's waking up.
+    if let Some(displaced) = NEXT.replace(Some(process)) {
+        put_last(displaced, true);
+    }
 }
 
 /// Gives a process another turn, behind all others.
 pub(crate) fn queue_again(process: Ready) {
-    put(process, |local, process| {
-        let is_alone = local.next.is_none() && local.queue.is_empty();
+    if !is_of_here(&process) {
+        return put_outside(process);
+    }
+    let next = NEXT.take();
+    let is_alone = next.is_none();
+    NEXT.set(next);
+    put_last(process, !is_alone);
+}
+
+/// Says whether this thread runs a worker of the process's system.
+#[inline]
+fn is_of_here(process: &Ready) -> bool {
+    let shared = process.process().scheduler().shared.get();
+    shared.is_some_and(|shared| ptr::eq(Arc::as_ptr(shared), SHARED.get()))
+}
+
+/// Puts a process at the end of the worker's queue; has another worker help if there is something before it, or if told.
+fn put_last(process: Ready, helps: bool) {
+    LOCAL.with_borrow(|local| {
+        let local = local.as_ref().expect("the thread runs a worker");
+        let helps = helps || !local.queue.is_empty();
         local.queue.push(process);
-        !is_alone
+        if helps {
+            local.shared.wake_one();
+        }
     });
 }
 
-/// Leaves a process with the worker that runs this, or with any of its system; `put` says whether another should help.
-#[inline]
-fn put(process: Ready, put: impl FnOnce(&mut Local, Ready) -> bool) {
-    LOCAL.with(|local| {
-        let mut local = local.borrow_mut();
-        let shared = process.scheduler().shared.get();
-        match local.as_mut().filter(|local| shared.is_some_and(|shared| Arc::ptr_eq(shared, &local.shared))) {
-            Some(local) => {
-                if put(local, process) {
-                    local.shared.wake_one();
-                }
-            }
-            None => {
-                let shared = shared.cloned();
-                // Dropping the process may run code that comes here again.
-                drop(local);
-                if let Some(shared) = shared {
-                    shared.put_outside(process);
-                }
-            }
-        }
-    });
+/// Leaves a process with any worker of its system.
+#[cold]
+fn put_outside(process: Ready) {
+    let shared = process.process().scheduler().shared.get().cloned();
+    let Some(shared) = shared else { return };
+    // Without workers the runtime is gone, and so may be the process by now.
+    if shared.workers.load(Ordering::Acquire) > 0 {
+        shared.injector.push(process);
+        shared.wake_one();
+    }
 }
 
 fn start(abandon: Box<dyn Fn() + Send + Sync>) -> Arc<Shared> {
@@ -168,24 +179,17 @@ fn start(abandon: Box<dyn Fn() + Send + Sync>) -> Arc<Shared> {
         is_over: (Mutex::new(false), Condvar::new()),
     });
     for (index, queue) in queues.into_iter().enumerate() {
-        let local = Some(Local { shared: Arc::clone(&shared), queue, next: None });
+        let local = Some(Local { shared: Arc::clone(&shared), queue });
         // Not under tokio's budget, which is meant for one task: once it was used up, every process would find
         // everything pending until the worker's next turn.
-        let worker = tokio::task::unconstrained(Worker { shared: Arc::clone(&shared), index, local, turns: 0 });
+        let worker =
+            tokio::task::unconstrained(Worker { shared: Arc::clone(&shared), index, local, next: None, turns: 0 });
         drop(tiebeam_world::spawn("actor.worker", worker));
     }
     shared
 }
 
 impl Shared {
-    fn put_outside(&self, process: Ready) {
-        // Without workers the runtime is gone: the process is dropped where it waits.
-        if self.workers.load(Ordering::Acquire) > 0 {
-            self.injector.push(process);
-            self.wake_one();
-        }
-    }
-
     pub(crate) fn workers(&self) -> usize {
         self.seats.len()
     }
@@ -227,20 +231,20 @@ impl Shared {
 
 impl Local {
     /// Returns who is to run next.
-    fn take(&mut self, index: usize, nexts: &mut u32, turns: u32) -> Option<Ready> {
+    fn take(&self, index: usize, nexts: &mut u32, turns: u32) -> Option<Ready> {
         if turns.is_multiple_of(TURNS_PER_INJECTOR)
             && let Steal::Success(process) = self.shared.injector.steal()
         {
             return Some(process);
         }
         if *nexts < NEXT_MAX
-            && let Some(process) = self.next.take()
+            && let Some(process) = NEXT.take()
         {
             *nexts += 1;
             return Some(process);
         }
         *nexts = 0;
-        self.queue.pop().or_else(|| self.next.take()).or_else(|| self.steal(index))
+        self.queue.pop().or_else(|| NEXT.take()).or_else(|| self.steal(index))
     }
 
     fn steal(&self, index: usize) -> Option<Ready> {
@@ -266,10 +270,12 @@ impl Future for Worker {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let local = self.local.take();
-        let former = LOCAL.replace(local);
+        let (local, next) = (self.local.take(), self.next.take());
+        let former = (LOCAL.replace(local), NEXT.replace(next), SHARED.replace(Arc::as_ptr(&self.shared)));
         self.work(cx);
-        self.local = LOCAL.replace(former);
+        self.local = LOCAL.replace(former.0);
+        self.next = NEXT.replace(former.1);
+        SHARED.set(former.2);
         Poll::Pending
     }
 }
@@ -285,7 +291,7 @@ impl Worker {
             // other processes must not die.
             let seat = &self.shared.seats[self.index];
             seat.turn.store(u64::from(self.turns), Ordering::Relaxed);
-            seat.serial.store(process.serial(), Ordering::Relaxed);
+            seat.serial.store(process.process().serial(), Ordering::Relaxed);
             if catch_unwind(AssertUnwindSafe(|| process.turn())).is_err() {
                 tracing::error!("process ended by a panic outside of its actor");
             }
@@ -301,9 +307,17 @@ impl Worker {
         }
     }
 
+    #[inline]
     fn take(&mut self, nexts: &mut u32) -> Option<Ready> {
         self.turns = self.turns.wrapping_add(1);
-        LOCAL.with(|local| local.borrow_mut().as_mut()?.take(self.index, nexts, self.turns))
+        if *nexts < NEXT_MAX
+            && !self.turns.is_multiple_of(TURNS_PER_INJECTOR)
+            && let Some(process) = NEXT.take()
+        {
+            *nexts += 1;
+            return Some(process);
+        }
+        LOCAL.with(|local| local.borrow().as_ref()?.take(self.index, nexts, self.turns))
     }
 
     /// Goes to sleep unless there is work after all.
@@ -325,9 +339,8 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        let Some(Local { shared, queue, next }) = self.local.take() else { return };
+        let Some(Local { shared, queue }) = self.local.take() else { return };
         let is_last = shared.workers.fetch_sub(1, Ordering::AcqRel) == 1;
-        drop(next);
         while queue.pop().is_some() {}
         if is_last {
             while retry(|| shared.injector.steal()).is_some() {}

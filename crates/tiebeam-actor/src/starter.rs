@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use crate::cell::{Cell, Process, Signal};
 use crate::raw::own::{Birth, Own};
 use crate::raw::slot::slot;
-use crate::{Actor, Addr, Ctx, ExitKind, ExitReason, Overflow, System, scheduler};
+use crate::{Actor, Addr, Ctx, ExitKind, ExitReason, Overflow, System};
 
 /// Starts actors, linked to a parent if it came from one. A value: change it, use it, clone it.
 #[derive(Clone)]
@@ -101,11 +101,11 @@ fn first_turn<A: Actor>(cell: Arc<Cell<A>>) {
     thread_local! {
         static NESTED: ThreadCell<u32> = const { ThreadCell::new(0) };
     }
+    cell.system.start_workers();
     let nested = NESTED.get();
     if nested >= NESTED_STARTS_MAX {
-        return scheduler::queue(cell);
+        return Own::queue_first(&cell);
     }
-    cell.system.start_workers();
     NESTED.set(nested + 1);
     Own::turn(&cell, |turn, cx| turn.take_first(cx));
     NESTED.set(nested);

@@ -35,7 +35,10 @@ impl<A: Actor> Turn<'_, A> {
     /// The reason to end with, if a signal said so.
     pub(super) fn receive_all(&mut self) -> Result<(), ExitReason> {
         loop {
-            while let Some(item) = self.course().arrived.next() {
+            loop {
+                let course = self.course();
+                course.inner.take_front(&mut course.arrived, |item| item.kind() == Kind::Message);
+                let Some(item) = course.arrived.next() else { break };
                 match item.kind() {
                     Kind::Message | Kind::Encoded => self.course().inner.push(item),
                     Kind::Urgent => self.course().rare.get_or_insert_default().urgent.push(item),

@@ -177,6 +177,29 @@ impl<T: Linked> Queue<T> {
         found
     }
 
+    /// Takes over the values at the front of `other` for which `is_it` is true, up to the first for which it isn't.
+    pub(crate) fn take_front(&mut self, other: &mut Self, is_it: impl Fn(&T) -> bool) {
+        let (mut last, mut rest) = (ptr::null_mut(), other.first);
+        while let Some(node) = NonNull::new(rest) {
+            // SAFETY: a node of `other`, looked at and left there.
+            let value = ManuallyDrop::new(unsafe { T::from_link(node) });
+            if !is_it(&value) {
+                break;
+            }
+            last = rest;
+            // SAFETY: as above.
+            rest = unsafe { (*node.as_ptr()).next };
+        }
+        if last.is_null() {
+            return;
+        }
+        // SAFETY: `last` is the last node that is taken.
+        unsafe { (*last).next = ptr::null_mut() };
+        let front = Self { first: other.first, last, values: PhantomData };
+        other.first = rest;
+        self.append(front);
+    }
+
     fn append(&mut self, other: Self) {
         if other.first.is_null() {
             return;

@@ -12,10 +12,11 @@ use std::task::{Context, Poll, Waker};
 
 use super::current;
 use super::item::Message;
+use super::ready::Ready;
 use super::running::{Polled, Running};
 use crate::cell::{Cell, Process};
 use crate::process::{Course, quietly};
-use crate::{Actor, Ctx, ExitReason};
+use crate::{Actor, Ctx, ExitReason, scheduler};
 
 /// Empty before the process has begun and after it is over.
 pub(crate) struct Own<A: Actor>(UnsafeCell<Option<Inside<A>>>);
@@ -100,18 +101,37 @@ impl<A: Actor> Own<A> {
             take(&mut turn, &mut Context::from_waker(&waker))
         });
         match after {
-            After::Sleep if cell.word.sleep() => cell.queue_again(),
+            // SAFETY: notified, and its turn is over.
+            After::Sleep if cell.word.sleep() => scheduler::queue_again(unsafe { Ready::new(&**cell) }),
             After::Sleep => {}
             After::Again => {
                 cell.word.again();
-                cell.queue_again();
+                // SAFETY: as above.
+                scheduler::queue_again(unsafe { Ready::new(&**cell) });
             }
             After::Over => {
                 // SAFETY: the last turn is over, and there will be no other.
-                quietly(|| drop(unsafe { (*place).take() }));
+                let inside = unsafe { (*place).take() };
                 cell.word.over();
+                // With it goes the process's own count of itself, which may be the last.
+                quietly(|| drop(inside));
             }
         }
+    }
+
+    /// Has a process take a turn, unless it is to have one anyway.
+    #[inline]
+    pub(crate) fn wake(cell: &Cell<A>) {
+        if cell.word.notify() {
+            // SAFETY: just notified.
+            scheduler::queue(unsafe { Ready::new(cell) });
+        }
+    }
+
+    /// Queues a process for its first turn.
+    pub(crate) fn queue_first(cell: &Cell<A>) {
+        // SAFETY: processes are made notified, and this one is in no queue yet.
+        scheduler::queue(unsafe { Ready::new(cell) });
     }
 
     /// Drops what a process that will have no turn any more has left.
@@ -221,15 +241,6 @@ impl<A: Actor> Turn<'_, A> {
 /// Makes an actor, in its first turn.
 pub(crate) trait Birth<A: Actor>: Send + 'static {
     fn born(self, ctx: &mut Ctx<A>) -> impl Future<Output = Result<A, ExitReason>> + Send;
-}
-
-/// Returns an owner of `cell` besides those that there are.
-pub(crate) fn arc_of<A: Actor>(cell: &Cell<A>) -> Arc<Cell<A>> {
-    // SAFETY: a cell is made by `Cell::new`, inside an `Arc`, and that is alive as long as there is a reference.
-    unsafe {
-        Arc::increment_strong_count(cell);
-        Arc::from_raw(cell)
-    }
 }
 
 /// What an actor does besides handling messages.

@@ -85,6 +85,20 @@ mod alone {
     }
 
     #[test]
+    fn front_is_taken_over_up_to_the_first_that_does_not_fit() {
+        for fit in 0..=3 {
+            let (mut to, mut from) = (Queue::default(), Queue::default());
+            to.push(node(9));
+            (0..3).for_each(|n| from.push(node(n)));
+            to.take_front(&mut from, |node| node.0.value < fit);
+            from.push(node(3));
+            to.push(node(8));
+            assert_eq!(values(to), [vec![9], (0..fit).collect(), vec![8]].concat());
+            assert_eq!(values(from), (fit..4).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
     fn value_is_taken_from_the_middle() {
         for (wanted, rest) in [(0, [1, 2]), (1, [0, 2]), (2, [0, 1])] {
             let mut queue = Queue::default();
