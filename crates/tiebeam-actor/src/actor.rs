@@ -123,6 +123,9 @@ pub trait Dispatch<M: Send + 'static, Mode: 'static>: Actor {
         reply_to: ReplyTo<Self::Answer>,
         ctx: &mut Ctx<Self>,
     ) -> impl Future<Output = ()> + Send;
+
+    /// Handles one message that asks for no answer.
+    fn dispatch_cast(&mut self, message: M, ctx: &mut Ctx<Self>) -> impl Future<Output = ()> + Send;
 }
 
 impl<A: Handler<M>, M: Send + 'static> Dispatch<M, Immediate> for A {
@@ -132,6 +135,10 @@ impl<A: Handler<M>, M: Send + 'static> Dispatch<M, Immediate> for A {
         let reply = self.handle(message, ctx).await;
         reply_to.send(reply);
     }
+
+    async fn dispatch_cast(&mut self, message: M, ctx: &mut Ctx<Self>) {
+        self.handle(message, ctx).await;
+    }
 }
 
 impl<A: Deferred<M>, M: Send + 'static> Dispatch<M, Later> for A {
@@ -139,5 +146,9 @@ impl<A: Deferred<M>, M: Send + 'static> Dispatch<M, Later> for A {
 
     async fn dispatch(&mut self, message: M, reply_to: ReplyTo<A::Reply>, ctx: &mut Ctx<Self>) {
         self.handle_call(message, reply_to.kept_by(ctx.process()), ctx).await;
+    }
+
+    fn dispatch_cast(&mut self, message: M, ctx: &mut Ctx<Self>) -> impl Future<Output = ()> + Send {
+        self.handle_call(message, ReplyTo::nobody(), ctx)
     }
 }

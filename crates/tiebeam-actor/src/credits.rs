@@ -154,16 +154,20 @@ impl Credits {
         (self.limit / 8).clamp(1, GATHERED_MAX)
     }
 
-    /// Gives the credits of taken messages back.
+    /// Gives the credits of taken messages back. Senders that wait are woken once half of the mailbox is free: each then
+    /// has room for many messages, and is not woken for every few.
     pub(crate) fn give_back(&self, count: u32) {
-        self.waiting.fetch_sub(count, Ordering::SeqCst);
+        let before = self.waiting.fetch_sub(count, Ordering::SeqCst) & !CLOSED;
         let senders = self.senders.load(Ordering::SeqCst);
-        if senders > 0
-            && let Some(full) = self.full.get()
-        {
-            for _ in 0..senders.min(count) {
-                full.room.notify_one();
-            }
+        let (after, half) = (before - count, self.limit / 2);
+        if senders == 0 || after > half {
+            return;
+        }
+        let Some(full) = self.full.get() else { return };
+        // Those who find no credit left wait on, and are due with those that are given back later.
+        let due = if before > half { self.limit - after } else { count };
+        for _ in 0..senders.min(due) {
+            full.room.notify_one();
         }
     }
 

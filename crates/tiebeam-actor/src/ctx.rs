@@ -250,6 +250,10 @@ impl<A: Actor> Ctx<A> {
         Arc::<Cell<A>>::clone(&self.cell)
     }
 
+    pub(crate) const fn is_asked_to_stop(&self) -> bool {
+        self.stop.is_some()
+    }
+
     pub(crate) fn take_stop(&mut self) -> Option<ExitReason> {
         self.stop.take().map(|reason| *reason)
     }

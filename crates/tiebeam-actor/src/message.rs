@@ -50,9 +50,11 @@ impl<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> Told<A, M, Mode> {
 }
 
 impl<A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> Payload<A> for Told<A, M, Mode> {
+    const IS_ALWAYS_WANTED: bool = true;
+
     #[inline]
     fn handle<'a>(self, actor: &'a mut A, ctx: &'a mut Ctx<A>) -> impl Future<Output = ()> + Send + 'a {
-        actor.dispatch(self.message, ReplyTo::nobody(), ctx)
+        actor.dispatch_cast(self.message, ctx)
     }
 
     fn is_wanted(&self) -> bool {

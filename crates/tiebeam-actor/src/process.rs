@@ -13,6 +13,9 @@ use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tiebeam_wire::Instant;
 
 use crate::cell::{Inspection, Signal};
 use crate::message::Encoded;
@@ -69,8 +72,11 @@ enum Stage {
     Ending,
 }
 
-/// How many messages a process handles before it goes to the back.
-const SLICE_MAX: u32 = 64;
+/// How many messages a process handles before it goes to the back, if they take long.
+const SLICE_MIN: u32 = 64;
+
+/// For how long a process handles more than that, looked at after as many again.
+const SLICE_TIME_MAX: Duration = Duration::from_micros(50);
 
 /// Runs code that only cleans up; a panic there harms nobody.
 #[inline]
@@ -110,7 +116,7 @@ type Step = ControlFlow<After>;
 impl<A: Actor> Turn<'_, A> {
     /// Handles what has arrived, until there is nothing or others are to have their turn.
     pub(crate) fn take(&mut self, cx: &mut Context<'_>) -> After {
-        let mut handled = 0;
+        let mut since = None;
         let mut step = self.receive_before_init();
         let after = loop {
             if let Step::Break(after) = step {
@@ -118,14 +124,16 @@ impl<A: Actor> Turn<'_, A> {
             }
             step = if self.is_running() {
                 self.go_on(cx)
-            } else if handled < SLICE_MAX {
-                handled += 1;
-                self.next(cx)
-            } else {
+            } else if since.is_some_and(|since| tiebeam_world::now().since(since) > SLICE_TIME_MAX) {
                 // Without this an actor whose queue is never empty would keep its worker for itself.
                 Step::Break(After::Again)
+            } else {
+                self.handle_slice(cx, &mut since)
             };
         };
+        if after == After::Again {
+            self.cell.handling.set(None);
+        }
         self.give_back();
         after
     }
@@ -226,12 +234,30 @@ impl<A: Actor> Turn<'_, A> {
         self.begin(Terminate(reason));
     }
 
+    /// Handles what waits, one after the other, until something takes more than a poll. Sets `since` once it was so much
+    /// that the time counts.
+    fn handle_slice(&mut self, cx: &mut Context<'_>, since: &mut Option<Instant>) -> Step {
+        for _ in 0..SLICE_MIN {
+            let step = self.next(cx);
+            if step.is_break() || self.is_running() {
+                return step;
+            }
+        }
+        since.get_or_insert_with(tiebeam_world::now);
+        Step::Continue(())
+    }
+
     /// Handles the next thing in the queue, or goes to sleep.
+    #[inline]
     fn next(&mut self, cx: &mut Context<'_>) -> Step {
-        if let Err(reason) = self.receive_all() {
+        if self.cell.mailbox.has_arrivals()
+            && let Err(reason) = self.receive_all()
+        {
+            self.cell.handling.set(None);
             return self.die(reason);
         }
         let Some(next) = self.pick() else {
+            self.cell.handling.set(None);
             self.give_back();
             if self.ctx().takes_a_rest() {
                 self.begin(Hibernate);
@@ -242,7 +268,15 @@ impl<A: Actor> Turn<'_, A> {
                 false => Step::Continue(()),
             };
         };
-        match next.open() {
+        match next.into_message() {
+            Ok(message) => self.handle_message(message, cx),
+            Err(other) => self.handle_other(other, cx),
+        }
+    }
+
+    fn handle_other(&mut self, item: Item<A>, cx: &mut Context<'_>) -> Step {
+        self.cell.handling.set(None);
+        match item.open() {
             Opened::Message(message) => self.handle_message(message, cx),
             Opened::Encoded(encoded) => self.handle_encoded(encoded, cx),
             Opened::Signal(signal) => {
@@ -277,6 +311,7 @@ impl<A: Actor> Turn<'_, A> {
         Some(next)
     }
 
+    #[inline]
     fn handle_message(&mut self, message: Message<A>, cx: &mut Context<'_>) -> Step {
         if message.has_credit() {
             self.spend();
@@ -291,8 +326,11 @@ impl<A: Actor> Turn<'_, A> {
         self.cell.handling.set(Some(message.table()));
         let handled = &self.cell.handled;
         handled.store(handled.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        let polled = self.handle(message, cx);
-        self.polled_work(polled)
+        match self.handle(message, cx) {
+            // What was in hand stays noted until nothing is: the next message comes at once.
+            Poll::Ready(Ok(())) if !self.ctx().is_asked_to_stop() => Step::Continue(()),
+            polled => self.polled_work(polled),
+        }
     }
 
     fn handle_encoded(&mut self, encoded: Encoded<A>, cx: &mut Context<'_>) -> Step {

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use std::task::Context;
 
 use super::mailbox::{Link, Linked};
-use super::pool;
+use super::pool::{self, Scratch};
 use super::running::{Polled, Running};
 use crate::cell::Signal;
 use crate::message::Encoded;
@@ -28,6 +28,9 @@ pub(crate) trait Payload<A: Actor>: Sized + Send + 'static {
 
     /// Tells the caller, if there is one, why there will be no answer.
     fn refuse(self, error: CallError);
+
+    /// Whether the answer to [`Payload::is_wanted`] is yes in any case.
+    const IS_ALWAYS_WANTED: bool = false;
 
     /// The message's type, for people.
     fn name() -> &'static str;
@@ -61,6 +64,7 @@ struct Node<A: Actor, P> {
 /// What can be done with a payload whose type is forgotten.
 pub(crate) struct PayloadTable<A: Actor> {
     kind: Kind,
+    is_always_wanted: bool,
     drop: unsafe fn(NonNull<Head<A>>),
     is_wanted: unsafe fn(NonNull<Head<A>>) -> bool,
     refuse: unsafe fn(NonNull<Head<A>>, CallError),
@@ -68,7 +72,7 @@ pub(crate) struct PayloadTable<A: Actor> {
     name: fn() -> &'static str,
 }
 
-type Handle<A> = unsafe fn(NonNull<Head<A>>, *mut A, *mut Ctx<A>, &mut Context<'_>) -> Polled;
+type Handle<A> = unsafe fn(NonNull<Head<A>>, *mut A, *mut Ctx<A>, &mut Context<'_>, &mut Scratch) -> Polled;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -150,6 +154,15 @@ impl<A: Actor> Item<A> {
         matches!(signal, Signal::Timer { id: timer, .. } if *timer == id)
     }
 
+    /// Returns the message if it is one of this node, and the item if not.
+    #[inline]
+    pub(crate) fn into_message(self) -> Result<Message<A>, Self> {
+        match self.kind() {
+            Kind::Message | Kind::Urgent | Kind::System => Ok(Message(self)),
+            Kind::Encoded | Kind::Signal => Err(self),
+        }
+    }
+
     #[inline]
     pub(crate) fn open(self) -> Opened<A> {
         match self.table().kind {
@@ -163,9 +176,10 @@ impl<A: Actor> Item<A> {
 }
 
 impl<A: Actor> Message<A> {
+    #[inline]
     pub(crate) fn is_wanted(&self) -> bool {
         // SAFETY: the table is that of the payload.
-        unsafe { (self.0.table().is_wanted)(self.0.0) }
+        self.0.table().is_always_wanted || unsafe { (self.0.table().is_wanted)(self.0.0) }
     }
 
     pub(crate) fn refuse(self, error: CallError) {
@@ -189,9 +203,16 @@ impl<A: Actor> Message<A> {
     ///
     /// # Safety
     /// Both pointers are valid and nobody else uses what they point to until the future is dropped.
-    pub(super) unsafe fn handle(self, actor: *mut A, ctx: *mut Ctx<A>, cx: &mut Context<'_>) -> Polled {
+    #[inline]
+    pub(super) unsafe fn handle(
+        self,
+        actor: *mut A,
+        ctx: *mut Ctx<A>,
+        cx: &mut Context<'_>,
+        scratch: &mut Scratch,
+    ) -> Polled {
         // SAFETY: the table is that of the payload, the node is given up, and the pointers are as promised.
-        unsafe { (self.0.table().handle)(ManuallyDrop::new(self.0).0, actor, ctx, cx) }
+        unsafe { (self.0.table().handle)(ManuallyDrop::new(self.0).0, actor, ctx, cx, scratch) }
     }
 }
 
@@ -234,14 +255,15 @@ impl<A: Actor, P: Payload<A>> Tables<A, P> {
     const fn of(kind: Kind) -> PayloadTable<A> {
         PayloadTable {
             kind,
+            is_always_wanted: P::IS_ALWAYS_WANTED,
             drop: discard::<A, P>,
             // SAFETY: called with a node whose payload is a `P`.
             is_wanted: |node| unsafe { (*node.cast::<Node<A, P>>().as_ptr()).payload.is_wanted() },
             // SAFETY: called with a node whose payload is a `P`, which is given up.
             refuse: |node, error| unsafe { take::<A, P>(node) }.refuse(error),
             // SAFETY: as above, and the caller promised the pointers.
-            handle: |node, actor, ctx, cx| unsafe {
-                Running::start(|| take::<A, P>(node).handle(&mut *actor, &mut *ctx), cx)
+            handle: |node, actor, ctx, cx, scratch| unsafe {
+                Running::start(|| take::<A, P>(node).handle(&mut *actor, &mut *ctx), cx, scratch)
             },
             name: P::name,
         }
@@ -251,10 +273,11 @@ impl<A: Actor, P: Payload<A>> Tables<A, P> {
 impl<A: Actor> Tables<A, Encoded<A>> {
     const ENCODED: PayloadTable<A> = PayloadTable {
         kind: Kind::Encoded,
+        is_always_wanted: false,
         drop: discard::<A, Encoded<A>>,
         is_wanted: |_| unreachable!("asked only of messages"),
         refuse: |_, _| unreachable!("asked only of messages"),
-        handle: |_, _, _, _| unreachable!("asked only of messages"),
+        handle: |_, _, _, _, _| unreachable!("asked only of messages"),
         name: || "a message of another node",
     };
 }
@@ -262,10 +285,11 @@ impl<A: Actor> Tables<A, Encoded<A>> {
 impl<A: Actor> Tables<A, Signal> {
     const SIGNAL: PayloadTable<A> = PayloadTable {
         kind: Kind::Signal,
+        is_always_wanted: false,
         drop: discard::<A, Signal>,
         is_wanted: |_| unreachable!("asked only of messages"),
         refuse: |_, _| unreachable!("asked only of messages"),
-        handle: |_, _, _, _| unreachable!("asked only of messages"),
+        handle: |_, _, _, _, _| unreachable!("asked only of messages"),
         name: || "a signal",
     };
 }

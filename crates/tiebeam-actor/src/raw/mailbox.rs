@@ -103,6 +103,12 @@ impl<T: Linked> Mailbox<T> {
         }
     }
 
+    /// Says whether there is something to take.
+    #[inline]
+    pub(crate) fn has_arrivals(&self) -> bool {
+        is_node(self.head.load(Ordering::Relaxed))
+    }
+
     /// Takes all that is there.
     #[inline]
     pub(crate) fn take(&self) -> Queue<T> {

@@ -12,6 +12,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::current;
 use super::item::Message;
+use super::pool::Scratch;
 use super::ready::Ready;
 use super::running::{Polled, Running};
 use crate::cell::{Cell, Process};
@@ -50,6 +51,8 @@ pub(crate) enum After {
 pub(crate) struct Turn<'a, A: Actor> {
     pub(crate) cell: &'a Arc<Cell<A>>,
     inside: *mut Inside<A>,
+    /// For the futures of handlers, one after the other.
+    scratch: Scratch,
 }
 
 impl<A: Actor> Own<A> {
@@ -97,7 +100,7 @@ impl<A: Actor> Own<A> {
         // SAFETY: as above; nobody else has a reference to the alarm.
         let alarm = unsafe { &mut (*inside).alarm };
         let after = current::enter(&**cell, alarm, || {
-            let mut turn = Turn { cell, inside };
+            let mut turn = Turn { cell, inside, scratch: Scratch::default() };
             take(&mut turn, &mut Context::from_waker(&waker))
         });
         match after {
@@ -172,7 +175,7 @@ impl<A: Actor> Turn<'_, A> {
     pub(crate) fn handle(&mut self, message: Message<A>, cx: &mut Context<'_>) -> Poll<Result<(), ExitReason>> {
         let (actor, ctx) = self.places();
         // SAFETY: nothing is under way, and until this is dropped nobody touches what it borrows.
-        let polled = unsafe { message.handle(actor, ctx, cx) };
+        let polled = unsafe { message.handle(actor, ctx, cx, &mut self.scratch) };
         self.polled(polled)
     }
 
@@ -197,10 +200,13 @@ impl<A: Actor> Turn<'_, A> {
     }
 
     /// Begins other work of the actor.
-    pub(crate) fn begin<T: Work<A>>(&mut self, work: T) {
+    pub(crate) fn begin<T: Work<A> + Send>(&mut self, work: T) {
         let (actor, ctx) = self.places();
         // SAFETY: as above.
-        unsafe { (*self.inside).running = Some(Running::new(work.work(&mut *actor, &mut *ctx))) };
+        let (actor, ctx) = unsafe { (&mut *actor, &mut *ctx) };
+        // Begun in its first poll, where a panic is the actor's.
+        // SAFETY: as above.
+        unsafe { (*self.inside).running = Some(Running::new(async move { work.work(actor, ctx).await })) };
     }
 
     /// Begins work that needs nothing of the actor.

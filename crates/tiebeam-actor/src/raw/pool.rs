@@ -11,7 +11,7 @@ use std::ptr::{self, NonNull};
 use std::sync::{Mutex, PoisonError};
 
 /// The sizes of blocks, in bytes. What is larger comes from the allocator.
-const SIZES: [usize; 4] = [64, 128, 256, 512];
+const SIZES: [usize; 5] = [32, 64, 128, 256, 512];
 const ALIGN: usize = 16;
 
 /// How much one chain holds, in bytes; a thread keeps at most two for each size.
@@ -73,6 +73,46 @@ pub(crate) unsafe fn give(memory: NonNull<u8>, layout: Layout) {
     }
 }
 
+/// One block kept for the next of the same size, by whoever needs one after the other.
+#[derive(Default)]
+pub(crate) struct Scratch(Option<(NonNull<u8>, usize)>);
+
+impl Scratch {
+    /// As [`take`].
+    #[inline]
+    pub(crate) fn take(&mut self, layout: Layout) -> NonNull<u8> {
+        match self.0 {
+            Some((memory, class)) if Some(class) == class_of(layout) => {
+                self.0 = None;
+                memory
+            }
+            _ => take(layout),
+        }
+    }
+
+    /// As [`give`].
+    ///
+    /// # Safety
+    /// As [`give`].
+    #[inline]
+    pub(crate) unsafe fn give(&mut self, memory: NonNull<u8>, layout: Layout) {
+        match class_of(layout) {
+            Some(class) if self.0.is_none() => self.0 = Some((memory, class)),
+            // SAFETY: as promised.
+            _ => unsafe { give(memory, layout) },
+        }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Some((memory, class)) = self.0 {
+            // SAFETY: a block of this class, which nobody uses.
+            unsafe { give(memory, block_layout(class)) };
+        }
+    }
+}
+
 /// Sanitizers see each block's life only if it isn't recycled here.
 #[inline]
 fn class_of(layout: Layout) -> Option<usize> {
@@ -81,10 +121,11 @@ fn class_of(layout: Layout) -> Option<usize> {
     }
     // Known at compile time wherever the layout is.
     match layout.size() {
-        0..=64 => Some(0),
-        65..=128 => Some(1),
-        129..=256 => Some(2),
-        257..=512 => Some(3),
+        0..=32 => Some(0),
+        33..=64 => Some(1),
+        65..=128 => Some(2),
+        129..=256 => Some(3),
+        257..=512 => Some(4),
         _ => None,
     }
 }
@@ -199,7 +240,7 @@ mod tests {
     /// Fails, or is reported by a sanitizer, if two owners are given one block.
     #[test]
     fn blocks_come_back_and_belong_to_one_owner() {
-        for size in [0, 1, 64, 65, 512, 513, 4096] {
+        for size in [0, 1, 32, 33, 64, 65, 512, 513, 4096] {
             let layout = Layout::from_size_align(size, 8).unwrap();
             let taken: Vec<_> = (0..2000).map(|_| take(layout)).collect();
             let mut sorted = taken.clone();

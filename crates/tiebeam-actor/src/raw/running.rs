@@ -4,13 +4,12 @@
 use std::alloc::Layout;
 use std::any::Any;
 use std::future::Future;
-use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::ptr::NonNull;
 use std::task::{Context, Poll};
 
-use super::pool;
+use super::pool::{self, Scratch};
 use crate::process::quietly;
 
 type Erased = dyn Future<Output = ()> + Send;
@@ -28,17 +27,27 @@ pub(crate) enum Polled {
     Panicked(Box<dyn Any + Send>),
 }
 
-/// A future in its place, before its type is forgotten.
-struct Placed<F>(NonNull<F>);
-
 impl Running {
     /// Holds `future` without polling it.
     ///
     /// # Safety
     /// What the future borrows must be neither moved, dropped nor used by others until this is dropped.
     pub(crate) unsafe fn new<'a, F: Future<Output = ()> + Send + 'a>(future: F) -> Self {
+        let place = pool::take(Layout::new::<F>()).cast::<F>();
+        // SAFETY: the memory has the future's layout and belongs to nobody else.
+        unsafe { place.write(future) };
         // SAFETY: as promised.
-        unsafe { Placed::new(|| future).forget_type() }
+        unsafe { Self::of(place) }
+    }
+
+    /// Forgets the type of a future.
+    ///
+    /// # Safety
+    /// As [`Running::new`]; the future lies in memory of the pool, and nobody else owns it.
+    unsafe fn of<'a, F: Future<Output = ()> + Send + 'a>(place: NonNull<F>) -> Self {
+        let erased: NonNull<dyn Future<Output = ()> + Send + 'a> = place;
+        // SAFETY: only the lifetime changes, and the caller watches over that.
+        Self(unsafe { std::mem::transmute::<NonNull<dyn Future<Output = ()> + Send + 'a>, NonNull<Erased>>(erased) })
     }
 
     /// Makes a future and polls it for the first time.
@@ -46,24 +55,34 @@ impl Running {
     /// # Safety
     /// As [`Running::new`].
     #[inline]
-    pub(crate) unsafe fn start<'a, F>(make: impl FnOnce() -> F, cx: &mut Context<'_>) -> Polled
+    pub(crate) unsafe fn start<'a, F>(make: impl FnOnce() -> F, cx: &mut Context<'_>, scratch: &mut Scratch) -> Polled
     where
         F: Future<Output = ()> + Send + 'a,
     {
-        let mut placed = Placed::new(make);
-        // SAFETY: the future is owned by `placed` and stays in its place until it is dropped there.
-        let pinned = unsafe { Pin::new_unchecked(placed.0.as_mut()) };
-        match catch_unwind(AssertUnwindSafe(|| pinned.poll(cx))) {
-            // SAFETY: as promised.
-            Ok(Poll::Pending) => Polled::Waits(unsafe { placed.forget_type() }),
-            Ok(Poll::Ready(())) => {
-                quietly(|| drop(placed));
-                Polled::Done
-            }
-            Err(panic) => {
-                quietly(|| drop(placed));
-                Polled::Panicked(panic)
-            }
+        let layout = Layout::new::<F>();
+        let mut place = scratch.take(layout).cast::<F>();
+        let mut is_made = false;
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            // Made when its place is known, so that it need not be moved there.
+            // SAFETY: the memory has the future's layout and belongs to nobody else.
+            unsafe { place.write(make()) };
+            is_made = true;
+            // SAFETY: the future stays in its place until it is dropped there.
+            unsafe { Pin::new_unchecked(place.as_mut()) }.poll(cx)
+        }));
+        if let Ok(Poll::Pending) = polled {
+            // SAFETY: as promised; the memory came from the pool.
+            return Polled::Waits(unsafe { Self::of(place) });
+        }
+        if is_made {
+            // SAFETY: dropped once.
+            quietly(|| unsafe { place.drop_in_place() });
+        }
+        // SAFETY: taken with this layout, and what was in it is gone.
+        unsafe { scratch.give(place.cast(), layout) };
+        match polled {
+            Ok(_) => Polled::Done,
+            Err(panic) => Polled::Panicked(panic),
         }
     }
 
@@ -82,40 +101,6 @@ impl Running {
                 Polled::Panicked(panic)
             }
         }
-    }
-}
-
-impl<F> Placed<F> {
-    #[inline]
-    fn new(make: impl FnOnce() -> F) -> Self {
-        let layout = Layout::new::<F>();
-        let memory = Memory(pool::take(layout), layout);
-        let place = memory.0.cast::<F>();
-        // Made when its place is known, so that it need not be moved there.
-        // SAFETY: the memory has the future's layout and belongs to nobody else.
-        unsafe { place.write(make()) };
-        std::mem::forget(memory);
-        Self(place)
-    }
-
-    /// # Safety
-    /// As [`Running::new`].
-    unsafe fn forget_type<'a>(self) -> Running
-    where
-        F: Future<Output = ()> + Send + 'a,
-    {
-        let erased: NonNull<dyn Future<Output = ()> + Send + 'a> = ManuallyDrop::new(self).0;
-        // SAFETY: only the lifetime changes, and the caller watches over that.
-        Running(unsafe { std::mem::transmute::<NonNull<dyn Future<Output = ()> + Send + 'a>, NonNull<Erased>>(erased) })
-    }
-}
-
-impl<F> Drop for Placed<F> {
-    #[inline]
-    fn drop(&mut self) {
-        let _memory = Memory(self.0.cast(), Layout::new::<F>());
-        // SAFETY: owned by this alone and dropped once.
-        unsafe { self.0.drop_in_place() };
     }
 }
 
