@@ -69,7 +69,7 @@ pub use supervisor::{
     AutoShutdown, ChildCounts, ChildError, ChildInfo, ChildSpec, ChildState, DynamicSpec, DynamicSupervisor, Intensity,
     PartitionSupervisor, Restart, Shutdown, Strategy, Supervisor, SupervisorSpec,
 };
-pub use system::{Config, ProcessInfo, Status, System};
+pub use system::{Config, ProcessInfo, ProcessTree, Status, System};
 pub use table::Table;
 pub use task::{Task, TaskSupervisor};
 pub use trace::{Trace, TraceEvent, TraceKind, TraceLimits};

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tiebeam_wire::{Incarnation, NodeId};
 use tokio::sync::Semaphore;
 
-pub use introspect::{ProcessInfo, Status};
+pub use introspect::{ProcessInfo, ProcessTree, Status};
 
 use crate::cell::{Process, Signal};
 use crate::raw::{current, slot};

@@ -50,6 +50,8 @@ fn actor_without_mistakes_is_no_error() {
             #[cast] fn forward(&mut self, _: &'static str, reply_to: ReplyTo<u64>) { .. }
             #[info] fn hear(&mut self, info: Info) { .. }
             async fn terminate(&mut self, reason: &ExitReason) { .. }
+            fn hibernate(&mut self) { .. }
+            fn format_status(&self) -> Option<String> { .. }
             fn helper<'a>(&self, text: &'a str) -> impl Iterator<Item = &'a str> { .. }
         }",
         expect![[""]],
@@ -142,6 +144,7 @@ fn message_is_handled_by_the_state() {
             #[info] fn deaf() { .. }
             #[call] fn boxed(self: Box<Self>) -> u64 { 1 }
             fn terminate(self) { .. }
+            async fn hibernate(&mut self) { .. }
         }",
         expect![[r#"
             4:24 free: call `free` takes no `self`, but the state handles it; take `&mut self` or `&self`
@@ -149,6 +152,7 @@ fn message_is_handled_by_the_state() {
             6:24 deaf: info `deaf` takes no `self`, but the state handles it; take `&mut self` or `&self`
             7:30 self: call `boxed` consumes the actor, which lives on; take `&mut self` or `&self`
             8:26 self: hook `terminate` consumes the actor, which lives on; take `&mut self` or `&self`
+            9:13 async: hook `hibernate` is `fn hibernate(&mut self)`: it takes nothing else, and doesn't wait
         "#]],
     );
 }

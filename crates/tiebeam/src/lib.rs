@@ -102,6 +102,11 @@ pub use tiebeam_actor::*;
 ///         println!("{info:?}");
 ///     }
 ///
+///     // Says what the state is, in crash reports and to whoever asks. `fn hibernate(&mut self)` is known as well.
+///     fn format_status(&self) -> Option<String> {
+///         Some(format!("{} wait", self.waiting.len()))
+///     }
+///
 ///     // Cleans up, as `Actor::terminate` says.
 ///     fn terminate(&mut self, reason: &ExitReason) {
 ///         println!("closed: {reason}");

@@ -1,3 +1,5 @@
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::System;
 use crate::cell::Process;
 use crate::{ChildInfo, Pid};
@@ -51,7 +53,35 @@ pub struct ProcessInfo {
     pub children: Vec<ChildInfo>,
 }
 
+/// A process and those that it started with a link and that still run, in the order of their start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessTree {
+    /// The process.
+    pub process: ProcessInfo,
+    /// Its children.
+    pub children: Vec<Self>,
+}
+
 impl System {
+    /// Returns the processes of this node as trees, in the order of their start: a process whose parent is gone, or that
+    /// has none, is a root.
+    #[must_use]
+    pub fn trees(&self) -> Vec<ProcessTree> {
+        let mut waiting: BTreeMap<Option<Pid>, Vec<ProcessTree>> = BTreeMap::new();
+        let processes = self.processes();
+        let alive: BTreeSet<Pid> = processes.iter().map(|process| process.pid).collect();
+        // Children start after their parents, so from the last to the first each finds its own complete.
+        for process in processes.into_iter().rev() {
+            let mut children = waiting.remove(&Some(process.pid)).unwrap_or_default();
+            children.reverse();
+            let parent = process.parent.filter(|parent| alive.contains(parent));
+            waiting.entry(parent).or_default().push(ProcessTree { process, children });
+        }
+        let mut roots = waiting.remove(&None).unwrap_or_default();
+        roots.reverse();
+        roots
+    }
+
     /// Lists the processes of this node in the order of their start. Each is seen at its own moment.
     #[must_use]
     pub fn processes(&self) -> Vec<ProcessInfo> {

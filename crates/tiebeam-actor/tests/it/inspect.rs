@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use tiebeam_actor::{
-    Actor, CallError, CodeChange, Ctx, ExitReason, Exported, Handler, Info, Status, TraceKind, TraceLimits,
+    Actor, CallError, CodeChange, Ctx, ExitReason, Exported, Handler, Info, Pid, ProcessTree, Status, TraceKind,
+    TraceLimits,
 };
 
-use crate::probe::{Heard, Note, probe, settle, system};
+use crate::probe::{Ear, Heard, Note, child, probe, settle, system};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Counter(u64);
@@ -50,6 +51,30 @@ async fn suspended_actor_handles_nothing_until_it_is_resumed() {
     system.exit(pid, ExitReason::Shutdown);
     assert_eq!(a.heard().await, [Heard::Dropped]);
     assert_eq!(system.suspend(pid).await, Err(CallError::NoProc));
+}
+
+/// Fails if a child is missing, comes twice, or if an orphan is lost.
+#[tokio::test(start_paused = true)]
+async fn trees_hold_every_process_below_its_parent() {
+    fn text(trees: &[ProcessTree]) -> String {
+        let tree = |tree: &ProcessTree| format!("{}({})", tree.process.pid.serial, text(&tree.children));
+        trees.iter().map(tree).collect()
+    }
+    let system = system(1);
+    let a = probe(&system).await;
+    let b = child(&a).await;
+    let c = child(&b).await;
+    let _d = child(&a).await;
+    let _e = probe(&system).await;
+    assert_eq!(text(&system.trees()), "1(2(3())4())5()");
+    c.run(|ctx| ctx.trap_exit()).await;
+    b.run(|ctx| ctx.unlink(Pid { serial: 1, ..ctx.pid() })).await;
+    let (b, c) = (b.addr.pid(), c.addr.pid());
+    // It outlives its parent, which is not told: a trapped exit of a parent ends through `terminate`.
+    Ear::new(system.addr(c)).run(move |ctx| ctx.unlink(b)).await;
+    system.exit(b, ExitReason::Kill);
+    settle().await;
+    assert_eq!(text(&system.trees()), "1(4())3()5()");
 }
 
 /// Fails if suspending answers while a handler is still under way.

@@ -1,4 +1,4 @@
-//! What the runtime calls by itself: `init`, `info` and `terminate`.
+//! What the runtime calls by itself: `init`, `info`, `terminate`, `hibernate` and `format_status`.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
@@ -15,6 +15,8 @@ pub(super) struct Hooks {
     init: Option<Init>,
     info: Option<Hook>,
     terminate: Option<Hook>,
+    hibernate: Option<Ident>,
+    format_status: Option<Ident>,
 }
 
 struct Init {
@@ -71,7 +73,7 @@ impl Hook {
 }
 
 impl Hooks {
-    /// Reads a method without a mark: `init` and `terminate` are known by their names, others are the user's own.
+    /// Reads a method without a mark: hooks are known by their names, others are the user's own.
     pub(super) fn read_named(&mut self, signature: &Signature, owner: &Type) -> Result<()> {
         match signature.ident.to_string().as_str() {
             "init" => self.read_init(signature, owner),
@@ -87,6 +89,9 @@ impl Hooks {
                 self.terminate = Some(Hook::new(signature, &parameters));
                 Ok(())
             }
+            "hibernate" => read_bare(signature, "fn hibernate(&mut self)").map(|name| self.hibernate = Some(name)),
+            "format_status" => read_bare(signature, "fn format_status(&self) -> Option<String>")
+                .map(|name| self.format_status = Some(name)),
             _ => Ok(()),
         }
     }
@@ -197,8 +202,27 @@ impl Hooks {
                 }
             }
         });
-        quote!(#init #info #terminate)
+        let hibernate = self.hibernate.as_ref().map(|name| {
+            quote_spanned! {at(name.span())=> fn hibernate(&mut self) { Self::#name(self); } }
+        });
+        let format_status = self.format_status.as_ref().map(|name| {
+            quote_spanned! {at(name.span())=>
+                fn format_status(&self) -> ::core::option::Option<::std::string::String> { Self::#name(self) }
+            }
+        });
+        quote!(#init #info #terminate #hibernate #format_status)
     }
+}
+
+/// Reads a hook that takes nothing but the state, and doesn't wait.
+fn read_bare(signature: &Signature, wanted: &str) -> Result<Ident> {
+    signature::check_plain("hook", signature)?;
+    check_receiver("hook", signature)?;
+    if signature.inputs.len() > 1 || signature.asyncness.is_some() {
+        let message = format!("hook `{}` is `{wanted}`: it takes nothing else, and doesn't wait", signature.ident);
+        return Err(Error::new_spanned(signature, message));
+    }
+    Ok(signature.ident.clone())
 }
 
 /// Says whether a type is the state itself.

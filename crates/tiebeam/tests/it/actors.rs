@@ -66,6 +66,19 @@ impl Clerk {
         ctx.monitor(other);
     }
 
+    #[cast]
+    fn rest(&mut self, ctx: &mut Ctx<Self>) {
+        ctx.hibernate();
+    }
+
+    fn hibernate(&mut self) {
+        self.tell("hibernate".to_owned());
+    }
+
+    fn format_status(&self) -> Option<String> {
+        Some("at the desk".to_owned())
+    }
+
     #[info]
     async fn hear(&mut self, info: Info, _: &mut Ctx<Self>) {
         if let Info::Down { reason, .. } = info {
@@ -116,6 +129,15 @@ async fn deferred_call_is_answered_when_the_actor_likes() {
     let (clerk, _rx) = clerk(&system(1)).await;
     let answers = futures::join!(clerk.gather(2).into_future(), clerk.gather(2).into_future());
     assert_eq!(answers, (Ok(2), Ok(2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn hooks_without_a_mark_are_known_by_their_names() {
+    let system = system(1);
+    let (clerk, mut rx) = clerk(&system).await;
+    clerk.rest().await;
+    assert_eq!(heard(&mut rx).await, ["hibernate"]);
+    assert_eq!(system.status_text(clerk.pid()).await, Ok(Some("at the desk".to_owned())));
 }
 
 #[tokio::test(start_paused = true)]
