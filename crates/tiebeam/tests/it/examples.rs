@@ -16,8 +16,12 @@ mod monitors;
 mod names;
 #[path = "../../examples/11_protocol.rs"]
 mod protocol;
+#[path = "../../examples/12_state_machine.rs"]
+mod state_machine;
 #[path = "../../examples/05_supervisor.rs"]
 mod supervisor;
+#[path = "../../examples/13_task_supervisor.rs"]
+mod task_supervisor;
 #[path = "../../examples/10_tasks.rs"]
 mod tasks;
 #[path = "../../examples/08_timers.rs"]
@@ -76,4 +80,14 @@ fn tasks_runs() {
 #[test]
 fn protocol_runs() {
     protocol::main().unwrap();
+}
+
+#[test]
+fn state_machine_runs() {
+    state_machine::main().unwrap();
+}
+
+#[test]
+fn task_supervisor_runs() {
+    task_supervisor::main().unwrap();
 }
