@@ -1,5 +1,7 @@
 //! Each example runs to its end; what it asserts holds. They run on real time, as they do for a reader.
 
+#[path = "../../examples/14_agent.rs"]
+mod agent;
 #[path = "../../examples/09_bounded_mailbox.rs"]
 mod bounded_mailbox;
 #[path = "../../examples/01_counter.rs"]
@@ -8,6 +10,8 @@ mod counter;
 mod deferred_reply;
 #[path = "../../examples/06_dynamic_supervisor.rs"]
 mod dynamic_supervisor;
+#[path = "../../examples/15_event_manager.rs"]
+mod event_manager;
 #[path = "../../examples/03_links_and_exits.rs"]
 mod links_and_exits;
 #[path = "../../examples/04_monitors.rs"]
@@ -90,4 +94,14 @@ fn state_machine_runs() {
 #[test]
 fn task_supervisor_runs() {
     task_supervisor::main().unwrap();
+}
+
+#[test]
+fn agent_runs() {
+    agent::main().unwrap();
+}
+
+#[test]
+fn event_manager_runs() {
+    event_manager::main().unwrap();
 }
