@@ -18,8 +18,12 @@ mod links_and_exits;
 mod monitors;
 #[path = "../../examples/02_names.rs"]
 mod names;
+#[path = "../../examples/17_overflow.rs"]
+mod overflow;
 #[path = "../../examples/11_protocol.rs"]
 mod protocol;
+#[path = "../../examples/16_registry.rs"]
+mod registry;
 #[path = "../../examples/12_state_machine.rs"]
 mod state_machine;
 #[path = "../../examples/05_supervisor.rs"]
@@ -104,4 +108,14 @@ fn agent_runs() {
 #[test]
 fn event_manager_runs() {
     event_manager::main().unwrap();
+}
+
+#[test]
+fn registry_runs() {
+    registry::main().unwrap();
+}
+
+#[test]
+fn overflow_runs() {
+    overflow::main().unwrap();
 }
