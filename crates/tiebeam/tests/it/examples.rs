@@ -2,6 +2,8 @@
 
 #[path = "../../examples/14_agent.rs"]
 mod agent;
+#[path = "../../examples/19_aliases.rs"]
+mod aliases;
 #[path = "../../examples/09_bounded_mailbox.rs"]
 mod bounded_mailbox;
 #[path = "../../examples/01_counter.rs"]
@@ -12,6 +14,8 @@ mod deferred_reply;
 mod dynamic_supervisor;
 #[path = "../../examples/15_event_manager.rs"]
 mod event_manager;
+#[path = "../../examples/18_inspect.rs"]
+mod inspect;
 #[path = "../../examples/03_links_and_exits.rs"]
 mod links_and_exits;
 #[path = "../../examples/04_monitors.rs"]
@@ -118,4 +122,14 @@ fn registry_runs() {
 #[test]
 fn overflow_runs() {
     overflow::main().unwrap();
+}
+
+#[test]
+fn inspect_runs() {
+    inspect::main().unwrap();
+}
+
+#[test]
+fn aliases_runs() {
+    aliases::main().unwrap();
 }
