@@ -6,6 +6,8 @@ mod agent;
 mod aliases;
 #[path = "../../examples/09_bounded_mailbox.rs"]
 mod bounded_mailbox;
+#[path = "../../examples/20_code_change.rs"]
+mod code_change;
 #[path = "../../examples/01_counter.rs"]
 mod counter;
 #[path = "../../examples/07_deferred_reply.rs"]
@@ -24,6 +26,8 @@ mod monitors;
 mod names;
 #[path = "../../examples/17_overflow.rs"]
 mod overflow;
+#[path = "../../examples/21_partition_supervisor.rs"]
+mod partition_supervisor;
 #[path = "../../examples/11_protocol.rs"]
 mod protocol;
 #[path = "../../examples/16_registry.rs"]
@@ -132,4 +136,14 @@ fn inspect_runs() {
 #[test]
 fn aliases_runs() {
     aliases::main().unwrap();
+}
+
+#[test]
+fn code_change_runs() {
+    code_change::main().unwrap();
+}
+
+#[test]
+fn partition_supervisor_runs() {
+    partition_supervisor::main().unwrap();
 }
