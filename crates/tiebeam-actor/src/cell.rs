@@ -6,7 +6,7 @@ use std::fmt;
 use std::future::Future;
 use std::mem::ManuallyDrop;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::task::Wake;
 
@@ -56,12 +56,23 @@ pub(crate) enum Inspection {
     Trace(Option<Box<Tracer>>),
 }
 
+/// For traces: what of a signal people look for.
 impl fmt::Debug for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Link { from } => write!(f, "Link({from})"),
+            Self::Unlink { from, .. } => write!(f, "Unlink({from})"),
+            Self::UnlinkAck { from, .. } => write!(f, "UnlinkAck({from})"),
             Self::Exit { from, reason, kind } => write!(f, "Exit({from}, {reason}, {kind:?})"),
+            Self::Monitor { from, monitor } => write!(f, "Monitor({from}, {monitor})"),
+            Self::Demonitor { from, monitor } => write!(f, "Demonitor({from}, {monitor})"),
             Self::Down { from, monitor, reason } => write!(f, "Down({from}, {monitor}, {reason})"),
-            _ => f.write_str("Signal"),
+            Self::Wait(_) => f.write_str("Wait"),
+            Self::Timer { id, tag } => write!(f, "Timer({id}, tag {tag})"),
+            Self::NodeDown { node, incarnation } => write!(f, "NodeDown({node}.{incarnation})"),
+            Self::Abandoned(_) => f.write_str("Abandoned"),
+            Self::Stop { reason } => write!(f, "Stop({reason})"),
+            Self::Inspect(_) => f.write_str("Inspect"),
         }
     }
 }
@@ -159,6 +170,8 @@ pub(crate) struct Cell<A: Actor> {
     pub(crate) marks: Marks,
     /// Messages handled; written by its own turns alone.
     pub(crate) handled: AtomicU64,
+    /// Credits of messages that were taken, not given back yet; written by its own turns alone.
+    pub(crate) gathered: AtomicU32,
     pub(crate) system: System,
     serial: u64,
     /// The serial of who started it with a link; 0 if nobody did. A parent is of the same node.
@@ -185,6 +198,7 @@ impl<A: Actor> Cell<A> {
             word: Word::new(),
             marks: Marks::default(),
             handled: AtomicU64::new(0),
+            gathered: AtomicU32::new(0),
             system,
             serial,
             parent: parent.map_or(0, |parent| parent.serial),
@@ -375,7 +389,7 @@ impl<A: Actor> Process for Cell<A> {
     }
 
     fn queue_len(&self) -> usize {
-        self.credits.waiting() as usize
+        self.credits.waiting().saturating_sub(self.gathered.load(Ordering::Relaxed)) as usize
     }
 
     fn counts(&self) -> (u64, u64, u64) {

@@ -8,8 +8,8 @@ use crate::raw::slot::{Sender, slot};
 use crate::{Actor, Addr, CallError, Pid, System};
 
 impl System {
-    /// Suspends a process: it handles no message, exit or timer until it is resumed, while signals act as ever. Returns
-    /// when that is so: a handler in hand is waited for.
+    /// Suspends a process: it handles no message, exit or timer until it is resumed, while signals act as ever and whoever
+    /// may stop it, stops it. Returns when that is so: a handler in hand is waited for.
     ///
     /// # Errors
     /// [`CallError::NoProc`].

@@ -41,8 +41,6 @@ pub(crate) struct Course<A: Actor> {
     inner: Queue<Item<A>>,
     /// What few processes have.
     rare: Option<Box<Rare<A>>>,
-    /// Credits of messages that were taken, not given back yet.
-    gathered: u32,
     /// A signal ended the process: whatever came behind it found nobody.
     is_killed: bool,
     /// `init` chose not to run.
@@ -103,7 +101,6 @@ impl<A: Actor> Course<A> {
             arrived: Queue::default(),
             inner: Queue::default(),
             rare: None,
-            gathered: 0,
             is_killed: false,
             is_ignored: false,
         }
@@ -295,7 +292,9 @@ impl<A: Actor> Turn<'_, A> {
             return Some(asked);
         }
         if self.cell.marks.is_suspended.load(Ordering::Relaxed) {
-            return None;
+            // A suspended process obeys whoever may end it, as `sys` does.
+            let parent = self.cell.parent();
+            return self.course().inner.take_first(|item| item.is_stop(parent));
         }
         if self.ctx().has_more()
             && let Some(continued) = self.ctx().take_continued()
@@ -413,17 +412,18 @@ impl<A: Actor> Turn<'_, A> {
 
     /// Notes that a message was taken.
     fn spend(&mut self) {
-        let course = self.course();
-        course.gathered += 1;
-        if course.gathered >= self.cell.credits.gather() {
+        let gathered = self.cell.gathered.load(Ordering::Relaxed) + 1;
+        self.cell.gathered.store(gathered, Ordering::Relaxed);
+        if gathered >= self.cell.credits.gather() {
             self.give_back();
         }
     }
 
     /// Gives gathered credits back: before a handler waits or the process sleeps, senders must see all the room there is.
     fn give_back(&mut self) {
-        let gathered = std::mem::take(&mut self.course().gathered);
+        let gathered = self.cell.gathered.load(Ordering::Relaxed);
         if gathered > 0 {
+            self.cell.gathered.store(0, Ordering::Relaxed);
             self.cell.credits.give_back(gathered);
         }
     }

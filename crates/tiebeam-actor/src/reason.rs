@@ -37,6 +37,11 @@ impl ExitReason {
         !matches!(self, Self::Normal | Self::Shutdown | Self::Ignore)
     }
 
+    /// Makes a reason of what `error` says, for starts that fail: `.map_err(ExitReason::other)?`.
+    pub fn other(error: impl fmt::Display) -> Self {
+        Self::Other(error.to_string())
+    }
+
     pub(crate) fn panicked(payload: Box<dyn std::any::Any + Send>) -> Self {
         let mut text = tiebeam_world::panic_message(&*payload);
         if text.len() > Self::TEXT_BYTES_MAX {

@@ -1,5 +1,7 @@
 //! What a signal does when it arrives.
 
+use std::sync::atomic::Ordering;
+
 use tiebeam_wire::{Incarnation, NodeId};
 
 use super::Stage;
@@ -62,7 +64,7 @@ impl<A: Actor> Turn<'_, A> {
     /// Drops messages that waited for longest while there are more than may be, if that is the mailbox's policy.
     #[inline]
     fn drop_oldest(&mut self) {
-        while self.cell.credits.is_overdrawn(self.course().gathered) {
+        while self.cell.credits.is_overdrawn(self.cell.gathered.load(Ordering::Relaxed)) {
             let Some(oldest) = self.course().inner.take_first(Item::has_credit) else { return };
             self.spend();
             self.cell.credits.count_dropped();

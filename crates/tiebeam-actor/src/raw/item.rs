@@ -16,7 +16,7 @@ use super::pool::{self, Scratch};
 use super::running::{Polled, Running};
 use crate::cell::Signal;
 use crate::message::Encoded;
-use crate::{Actor, CallError, Ctx};
+use crate::{Actor, CallError, Ctx, Pid};
 
 /// A message of a type that its actor handles.
 pub(crate) trait Payload<A: Actor>: Sized + Send + 'static {
@@ -146,12 +146,21 @@ impl<A: Actor> Item<A> {
 
     /// Says whether this is the timer `id` that went off.
     pub(crate) fn is_timer(&self, id: u64) -> bool {
-        if self.kind() != Kind::Signal {
-            return false;
+        matches!(self.signal_ref(), Some(Signal::Timer { id: timer, .. }) if *timer == id)
+    }
+
+    /// Says whether this ends its process in an orderly way: it is to stop, or its parent ended.
+    pub(crate) fn is_stop(&self, parent: Option<Pid>) -> bool {
+        match self.signal_ref() {
+            Some(Signal::Stop { .. }) => true,
+            Some(Signal::Exit { from, .. }) => parent == Some(*from),
+            _ => false,
         }
+    }
+
+    fn signal_ref(&self) -> Option<&Signal> {
         // SAFETY: the kind says what the payload is.
-        let signal = unsafe { &self.0.cast::<Node<A, Signal>>().as_ref().payload };
-        matches!(signal, Signal::Timer { id: timer, .. } if *timer == id)
+        (self.kind() == Kind::Signal).then(|| unsafe { &self.0.cast::<Node<A, Signal>>().as_ref().payload })
     }
 
     /// Returns the message if it is one of this node, and the item if not.

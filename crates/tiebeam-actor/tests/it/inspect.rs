@@ -53,6 +53,37 @@ async fn suspended_actor_handles_nothing_until_it_is_resumed() {
     assert_eq!(system.suspend(pid).await, Err(CallError::NoProc));
 }
 
+/// As `sys` of OTP. Fails if an operator could make a process that nobody can stop in order.
+#[tokio::test(start_paused = true)]
+async fn suspended_actor_still_obeys_whoever_may_stop_it() {
+    let system = system(1);
+    let mut a = probe(&system).await;
+    system.suspend(a.addr.pid()).await.unwrap();
+    a.addr.try_cast(Note(1)).unwrap();
+    assert_eq!(a.addr.stop(ExitReason::Shutdown).await, Ok(ExitReason::Shutdown));
+    assert_eq!(a.heard().await, [Heard::Terminate(ExitReason::Shutdown), Heard::Dropped]);
+
+    let parent = probe(&system).await;
+    let mut b = child(&parent).await;
+    b.run(|ctx| ctx.trap_exit()).await;
+    system.suspend(b.addr.pid()).await.unwrap();
+    b.addr.try_cast(Note(1)).unwrap();
+    system.exit(parent.addr.pid(), ExitReason::Shutdown);
+    assert_eq!(b.heard().await, [Heard::Terminate(ExitReason::Shutdown), Heard::Dropped]);
+}
+
+/// Fails if what was handled counts as waiting until its credits are given back.
+#[tokio::test(start_paused = true)]
+async fn queue_holds_only_what_waits() {
+    let system = system(1);
+    let a = probe(&system).await;
+    let pid = a.addr.pid();
+    a.addr.try_cast(Note(1)).unwrap();
+    a.addr.try_cast(Note(2)).unwrap();
+    let own = a.run(move |ctx| ctx.system().process_info(pid).unwrap()).await;
+    assert_eq!((own.queue_len, own.handled), (0, 3));
+}
+
 /// Fails if a child is missing, comes twice, or if an orphan is lost.
 #[tokio::test(start_paused = true)]
 async fn trees_hold_every_process_below_its_parent() {
