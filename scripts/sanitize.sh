@@ -18,7 +18,8 @@ run() {
     local sanitizer=$1
     shift
     say "$sanitizer: $*"
-    RUSTFLAGS="-Zsanitizer=$sanitizer -Cunsafe-allow-abi-mismatch=sanitizer --cfg tiebeam_no_pool" \
+    # A backtrace is printed by code that the sanitizers don't see into, and takes seconds.
+    RUST_BACKTRACE=0 RUSTFLAGS="-Zsanitizer=$sanitizer -Cunsafe-allow-abi-mismatch=sanitizer --cfg tiebeam_no_pool" \
         cargo +nightly test --locked -q -p tiebeam-actor "$@" --target "$host" --target-dir "$out/$sanitizer"
 }
 
@@ -27,7 +28,7 @@ races_in_raw() {
     awk '
         /WARNING: ThreadSanitizer: data race/ { report = ""; in_raw = 0; counted = 0 }
         { report = report $0 "\n" }
-        /^    #[0-5] .*tiebeam-actor\/src\/raw\// { in_raw = 1 }
+        /^    #[0-2] .*tiebeam-actor\/src\/raw\// { in_raw = 1 }
         /^    #[0-9]+ .*Arc<.*(drop_slow|Drop>::drop)/ { counted = 1 }
         /^SUMMARY: ThreadSanitizer/ { if (in_raw && !counted) { print report; found = 1 } }
         END { exit !found }
