@@ -66,8 +66,11 @@ impl Shape {
                  beam: senders are suspended while 1 MiB waits",
             ),
             Self::Cast64kib => Some("ours: at most 160 messages unacknowledged, 10 MiB; beam as before"),
-            Self::PingIdle => Some("p99"),
-            Self::PingInFlood => Some("p99; the flood is that of cast_64kib"),
+            Self::PingIdle => Some("p99 of 2,000"),
+            Self::PingInFlood => Some(
+                "p99 of 2,000, or of as many as were begun in 10 s, when the last counts with how long it has waited; the flood \
+                 is that of cast_64kib",
+            ),
             Self::ConnectionBytes => {
                 Some("growth of resident memory of a node that is connected to one when 16 more join, by 16")
             }
@@ -119,5 +122,7 @@ pub(crate) const CALLERS: u64 = 64;
 pub(crate) const WATCHED: u64 = 1_000;
 /// How long a flood lasts before the first ping.
 pub(crate) const FLOOD_LEAD_MS: u64 = 500;
+/// How long pings may take altogether: in a flood that starves them the first ones must do.
+pub(crate) const PINGS_MS: u64 = 10_000;
 /// Few enough that the nodes, which all connect to each other, fit a small machine.
 const CONNECTIONS: u64 = 16;

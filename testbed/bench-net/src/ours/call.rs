@@ -2,12 +2,12 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
-use tiebeam_actor::{Actor, Addr, Ctx, ExitReason, Handler, Table};
+use tiebeam_actor::{Actor, Addr, CallError, Ctx, ExitReason, Handler, Table};
 use tokio::runtime::Handle;
 
 use super::stage::Act;
 use super::{Pair, WORK_TIMEOUT, start};
-use crate::shape::CALLERS;
+use crate::shape::{CALLERS, PINGS_MS};
 use crate::watch::{Watch, us_each};
 
 /// Answers with its state; the first of its stage has 0.
@@ -21,7 +21,8 @@ pub(super) struct Caller(Addr<Server>);
 /// Calls the server this often.
 pub(super) struct Calls(pub(super) u64);
 
-/// The same; answered with how long each call took.
+/// Calls the server this often; answered with how long each call took. When the time of all is over, the one that then
+/// waits counts with how long it has waited.
 pub(super) struct TimedCalls(pub(super) u64);
 
 pub(super) async fn rtt(pair: &Pair, count: u64) -> anyhow::Result<f64> {
@@ -100,10 +101,17 @@ impl Handler<TimedCalls> for Caller {
 
     async fn handle(&mut self, TimedCalls(count): TimedCalls, _: &mut Ctx<Self>) -> anyhow::Result<Vec<Duration>> {
         let mut took = Vec::new();
-        for _ in 0..count {
+        let all = Watch::start();
+        while took.len() < count as usize {
+            let left = Duration::from_millis(PINGS_MS).saturating_sub(all.elapsed());
             let watch = Watch::start();
-            ensure!(self.0.call(Get).await? == 0, "the server answered with another state");
+            let answer = self.0.call(Get).timeout(left).await;
             took.push(watch.elapsed());
+            match answer {
+                Ok(state) => ensure!(state == 0, "the server answered with another state"),
+                Err(CallError::Timeout) => break,
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(took)
     }
