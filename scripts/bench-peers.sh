@@ -3,7 +3,7 @@
 # and why where it may not. Peers that are Rust crates come with the benchmark itself.
 set -euo pipefail
 
-# What tells that a package is there, a command or a pattern of files, and the package. BEAM's ssl brings its crypto and public_key.
+# What tells that a package is there, a command or a pattern of files, and the package.
 peers=("erlc erlang-base" "/usr/lib/erlang/lib/ssl-*/ebin/ssl.app erlang-ssl" "openssl openssl")
 
 as_root=()
