@@ -6,7 +6,7 @@
 #   DEMO_EXIT=1        the demo exits when it is done; status 0 only if every figure is exact
 
 .DEFAULT_GOAL := help
-.PHONY: help verify fix test oracle loom sanitize demo bench-actor crowd bench-peers doc
+.PHONY: help verify fix test oracle loom sanitize demo bench-actor crowd bench-net bench-peers doc
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 SCENARIOS ?= 10000
 
@@ -49,6 +49,10 @@ bench-actor: ## measure actors beside BEAM, bare tokio, ractor and kameo; table,
 crowd: ## show a million actors and a tree of 100,000 start and end, and a flood at each kind of full mailbox
 	cargo build --release --locked --manifest-path testbed/bench-actor/Cargo.toml --target-dir $(TARGET)
 	MALLOC_ARENA_MAX=1 $(TARGET)/release/bench-actor --crowd --flood
+
+bench-net: ## measure actors across two nodes beside distributed Erlang over TLS; table, and target/bench/net.json
+	cargo build --release --locked --manifest-path testbed/bench-net/Cargo.toml --target-dir $(TARGET)
+	$(TARGET)/release/bench-net
 
 bench-peers: ## install what the benchmarks compare with, where that is allowed
 	scripts/bench-peers.sh

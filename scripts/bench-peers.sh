@@ -3,8 +3,8 @@
 # and why where it may not. Peers that are Rust crates come with the benchmark itself.
 set -euo pipefail
 
-# A command that tells whether a package is there, and the package.
-peers=("erlc erlang-base")
+# What tells that a package is there, a command or a pattern of files, and the package.
+peers=("erlc erlang-base" "/usr/lib/erlang/lib/ssl-*/ebin/ssl.app erlang-ssl" "openssl openssl")
 
 as_root=()
 if [ "$(id -u)" != 0 ]; then
@@ -24,9 +24,13 @@ install() {
   get install -y --no-install-recommends "$1" || { echo "apt-get could not install it"; return 1; }
 }
 
+is_there() {
+  command -v "$1" >/dev/null || compgen -G "$1" >/dev/null
+}
+
 for peer in "${peers[@]}"; do
   read -r command package <<<"$peer"
-  if command -v "$command" >/dev/null; then
+  if is_there "$command"; then
     echo "bench-peers: $package is there"
   elif why=$(install "$package"); then
     echo "bench-peers: $package installed"

@@ -1,0 +1,50 @@
+use anyhow::Context;
+use clap::ValueEnum;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::shape::{Scale, Shape};
+use crate::{beam, ours};
+
+/// Worker threads of each of the two processes, on BEAM schedulers.
+pub(crate) const WORKERS: usize = 2;
+
+/// Who is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Peer {
+    /// What this benchmark is about.
+    Tiebeam,
+    /// Erlang processes and gen_server, distributed over TLS.
+    Beam,
+}
+
+impl Peer {
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().expect("no peer is hidden").get_name().to_owned()
+    }
+
+    /// Says whether the shape is measured of the peer. What a connection weighs in BEAM drowns in what its allocators keep
+    /// in reserve.
+    pub(crate) const fn has(self, shape: Shape) -> bool {
+        match self {
+            Self::Tiebeam => true,
+            Self::Beam => !matches!(shape, Shape::ConnectionBytes | Shape::MonitorBytes | Shape::LinkBytes),
+        }
+    }
+
+    /// Does the work of a shape with this process as the first node, for BEAM with one of its own.
+    pub(crate) fn measure(self, shape: Shape, scale: Scale) -> anyhow::Result<f64> {
+        let count = shape.count(scale);
+        match self {
+            Self::Beam => beam::measure(shape, count),
+            // On a worker: waking the main thread is not what is measured.
+            Self::Tiebeam => {
+                let runtime = runtime()?;
+                runtime.block_on(runtime.spawn(ours::measure(shape, count))).context("the measurement panicked")?
+            }
+        }
+    }
+}
+
+pub(crate) fn runtime() -> anyhow::Result<Runtime> {
+    Ok(Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?)
+}
