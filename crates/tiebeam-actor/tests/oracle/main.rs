@@ -78,6 +78,9 @@ fn random_event_managers_behave_as_on_otp() {
     compare(Kind::Events);
 }
 
+/// How often OTP is asked again before what we do counts as a difference.
+const REPETITIONS: u32 = 5;
+
 /// A difference that is mended must not stay excused.
 #[test]
 fn known_differences_from_otp_are_still_there() {
@@ -133,9 +136,12 @@ fn traces(otp: &mut Otp, scenario: &Scenario) -> (String, String) {
     (trace::comparable(scenario.kind, &otp.run(scenario)), trace::comparable(scenario.kind, &ours))
 }
 
+/// Says whether we do what OTP doesn't. Ours runs on virtual time, OTP on the machine's, where a call of milliseconds may
+/// time out before its callee had its turn: what OTP does sometimes may be done.
 fn differs(otp: &mut Otp, scenario: &Scenario) -> bool {
     let (theirs, ours) = traces(otp, scenario);
-    theirs != ours
+    let mut again = || trace::comparable(scenario.kind, &otp.run(scenario));
+    theirs != ours && !(0..REPETITIONS).any(|_| again() == ours)
 }
 
 /// Leaves steps out as long as the difference stays.
