@@ -21,7 +21,7 @@ impl Router for LaneRouter {
         let node = self.node.upgrade().ok_or(NoConnection)?;
         let (sender, receiver) = signal.pair();
         let lane = lane_of(sender, receiver);
-        let frame = codec::encode(SIGNAL_VERSION, &signal);
+        let frame = codec::encode_sized(SIGNAL_VERSION, &signal, HEAD_BYTES + body_bytes(&signal));
         // Held over `send`: see `Node::sessions`.
         let sessions = node.sessions();
         let session = sessions.get(&to).ok_or(NoConnection)?;
@@ -29,6 +29,16 @@ impl Router for LaneRouter {
             tracing::debug!(%to, %error, "signal not sent");
             NoConnection
         })
+    }
+}
+
+/// What a signal takes besides its body, at most: two pids, a ref and some small numbers.
+const HEAD_BYTES: usize = 127;
+
+fn body_bytes(signal: &RemoteSignal) -> usize {
+    match signal {
+        RemoteSignal::Message { body, .. } | RemoteSignal::Reply { result: Ok(body), .. } => body.len(),
+        _ => 0,
     }
 }
 

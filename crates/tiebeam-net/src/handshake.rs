@@ -79,8 +79,11 @@ impl Candidate {
         end: End,
         expected: Option<NodeId>,
     ) -> Result<Self, Refusal> {
-        let result = Self::exchange(&me, &connection, end, expected).await;
-        let (send, recv, identity, hello) = result.map_err(|refusal| refuse(&connection, refusal))?;
+        // Outlives the refusal: a stream that is dropped ends, and the peer could hear of that before it hears why.
+        let mut streams = None;
+        let result = Self::exchange(&me, &connection, end, expected, &mut streams).await;
+        let (identity, hello) = result.map_err(|refusal| refuse(&connection, refusal))?;
+        let (send, recv) = streams.expect("hellos were exchanged over them");
         Ok(Self { me, connection, send, recv, end, identity, hello })
     }
 
@@ -89,26 +92,28 @@ impl Candidate {
         connection: &Connection,
         end: End,
         expected: Option<NodeId>,
-    ) -> Result<(SendStream, RecvStream, Identity, Hello), Refusal> {
+        streams: &mut Option<(SendStream, RecvStream)>,
+    ) -> Result<(Identity, Hello), Refusal> {
         let identity = certificate_of(connection)?;
         check_certificate(me, &identity, expected)?;
         let binding = binding(me, connection, end, &identity)?;
-        let lost = |error: quinn::ConnectionError| Refusal::from_quic(&error);
-        let hello;
-        let (mut send, mut recv);
-        match end {
+        let opened = match end {
+            End::Dialler => connection.open_bi().await,
+            End::Acceptor => connection.accept_bi().await,
+        };
+        let (send, recv) = streams.insert(opened.map_err(|error| Refusal::from_quic(&error))?);
+        let hello = match end {
             End::Dialler => {
-                (send, recv) = connection.open_bi().await.map_err(lost)?;
-                say(&mut send, me, &binding, end).await?;
-                hello = hear(&mut recv, me, &identity, &binding, End::Acceptor).await?;
+                say(send, me, &binding, end).await?;
+                hear(recv, me, &identity, &binding, End::Acceptor).await?
             }
             End::Acceptor => {
-                (send, recv) = connection.accept_bi().await.map_err(lost)?;
-                hello = hear(&mut recv, me, &identity, &binding, End::Dialler).await?;
-                say(&mut send, me, &binding, end).await?;
+                let hello = hear(recv, me, &identity, &binding, End::Dialler).await?;
+                say(send, me, &binding, end).await?;
+                hello
             }
-        }
-        Ok((send, recv, identity, hello))
+        };
+        Ok((identity, hello))
     }
 
     /// Who the other side is, as its certificate says.

@@ -11,6 +11,9 @@ use serde::de::DeserializeOwned;
 /// The largest value that [`decode`] accepts, in bytes; the same as the largest frame.
 pub const VALUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// What most values fit into, in bytes.
+const SMALL_BYTES: usize = 127;
+
 /// Why bytes were refused.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -49,7 +52,17 @@ pub enum DecodeError {
 /// If `value`'s own `Serialize` fails; derived ones don't.
 #[must_use]
 pub fn encode<T: Serialize + ?Sized>(version: u8, value: &T) -> Vec<u8> {
-    let mut bytes = vec![version];
+    encode_sized(version, value, SMALL_BYTES)
+}
+
+/// As [`encode`], for a value that is known to take about `size` bytes: its memory is taken once.
+///
+/// # Panics
+/// As [`encode`].
+#[must_use]
+pub fn encode_sized<T: Serialize + ?Sized>(version: u8, value: &T, size: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(size + 1);
+    bytes.push(version);
     bincode::serde::encode_into_std_write(value, &mut bytes, bincode::config::standard())
         .expect("derived Serialize into memory doesn't fail");
     bytes

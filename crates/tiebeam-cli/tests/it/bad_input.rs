@@ -132,13 +132,15 @@ fn http_port_in_use_is_refused() {
 fn quic_port_in_use_is_refused() {
     let site = Site::new();
     let node = site.node(1, Role::Core);
-    let taken = std::net::UdpSocket::bind(node.quic).unwrap();
+    // Taken by another process: a socket of this one would live on in whatever other tests are starting just then.
+    let other = Site::new();
+    let holder = other.start(&NodeFile { quic: node.quic, ..other.node(1, Role::Core) }.text());
     let error = site.refused(&node.text()).replace(&node.quic.to_string(), "QUIC");
     expect![[r#"
         error: node can't listen: udp address QUIC can't be bound: Address already in use (os error 98); hint: stop what uses the address, or set listen.quic
     "#]]
     .assert_eq(&error);
-    drop(taken);
+    assert!(holder.stop().success());
     assert!(site.start(&node.text()).stop().success());
 }
 

@@ -11,30 +11,54 @@ pub(super) struct FrameTooLarge {
     pub(super) size: usize,
 }
 
-/// Holds what arrived and isn't a whole frame yet: at most one frame and one chunk.
+/// Holds what arrived and was not taken yet: one chunk, and at most one frame of which an earlier chunk had the beginning.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
-    buffer: BytesMut,
+    chunk: Bytes,
+    begun: BytesMut,
 }
 
 impl Frames {
-    pub(super) fn push(&mut self, chunk: &[u8]) {
-        self.buffer.extend_from_slice(chunk);
+    /// Adds the next chunk; all frames of the last one must have been taken.
+    pub(super) fn push(&mut self, chunk: Bytes) {
+        debug_assert!(self.chunk.is_empty(), "frames of the last chunk are left");
+        self.chunk = chunk;
     }
 
-    /// Returns the next whole frame, if there is one.
+    /// Returns the next whole frame, if there is one. A frame that lies in one chunk is not copied.
     pub(super) fn take(&mut self) -> Result<Option<Bytes>, FrameTooLarge> {
-        let Some(length) = self.buffer.first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
-        let size = u32::from_be_bytes(*length) as usize;
-        if size > FRAME_BYTES_MAX {
-            return Err(FrameTooLarge { size });
+        if self.begun.is_empty() {
+            if let Some(size) = size_of(&self.chunk)?
+                && self.chunk.len() >= LENGTH_BYTES + size
+            {
+                self.chunk.advance(LENGTH_BYTES);
+                return Ok(Some(self.chunk.split_to(size)));
+            }
         }
-        if self.buffer.len() < LENGTH_BYTES + size {
+        self.fill(LENGTH_BYTES);
+        let Some(size) = size_of(&self.begun)? else { return Ok(None) };
+        self.fill(LENGTH_BYTES + size);
+        if self.begun.len() < LENGTH_BYTES + size {
             return Ok(None);
         }
-        self.buffer.advance(LENGTH_BYTES);
-        Ok(Some(self.buffer.split_to(size).freeze()))
+        let mut frame = std::mem::take(&mut self.begun);
+        frame.advance(LENGTH_BYTES);
+        Ok(Some(frame.freeze()))
     }
+
+    /// Moves bytes of the chunk to the frame that has begun, until that has `size`.
+    fn fill(&mut self, size: usize) {
+        let missing = size.saturating_sub(self.begun.len()).min(self.chunk.len());
+        self.begun.reserve(missing);
+        self.begun.extend_from_slice(&self.chunk.split_to(missing));
+    }
+}
+
+/// Returns the size that the head of a frame names, if it is there.
+fn size_of(bytes: &[u8]) -> Result<Option<usize>, FrameTooLarge> {
+    let Some(length) = bytes.first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
+    let size = u32::from_be_bytes(*length) as usize;
+    if size > FRAME_BYTES_MAX { Err(FrameTooLarge { size }) } else { Ok(Some(size)) }
 }
 
 /// Packs frames for one write: small ones are copied together, large ones are passed on as they are.
@@ -70,7 +94,7 @@ mod tests {
     #[test]
     fn frame_beyond_the_limit_is_refused_by_its_length_alone() {
         let mut frames = Frames::default();
-        frames.push(&u32::try_from(FRAME_BYTES_MAX + 1).unwrap().to_be_bytes());
+        frames.push(Bytes::copy_from_slice(&u32::try_from(FRAME_BYTES_MAX + 1).unwrap().to_be_bytes()));
         assert_eq!(frames.take(), Err(FrameTooLarge { size: FRAME_BYTES_MAX + 1 }));
     }
 
@@ -84,7 +108,7 @@ mod tests {
             let mut frames = Frames::default();
             let mut got = Vec::new();
             for chunk in stream.chunks(cut) {
-                frames.push(chunk);
+                frames.push(Bytes::copy_from_slice(chunk));
                 while let Some(frame) = frames.take().unwrap() {
                     got.push(frame);
                 }

@@ -111,7 +111,7 @@ impl Inbound {
         }
         let mut frames = Frames::default();
         while let Ok(Some(chunk)) = recv.read_chunk(CHUNK_BYTES_MAX, true).await {
-            frames.push(&chunk.bytes);
+            frames.push(chunk.bytes);
             loop {
                 match frames.take() {
                     Ok(Some(frame)) => self.handler.frame(lane, frame),

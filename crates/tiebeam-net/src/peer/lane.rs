@@ -111,9 +111,10 @@ impl LaneSender {
         let cost = frame.len() + FRAME_COST_BYTES;
         if waiting.bytes > 0 && waiting.bytes + cost > queue.bytes_max {
             let overflow = SendError::Overflow { bytes: waiting.bytes };
+            // Before the connection is closed: the writer then ends the lane as lost, and the first word counts.
+            waiting.end(overflow);
             drop(waiting);
             queue.connection.close(Reason::Overflow.code(), format!("{:?} is full", queue.lane).as_bytes());
-            queue.end(overflow);
             return Err(overflow);
         }
         waiting.bytes += cost;
@@ -172,9 +173,15 @@ impl Queue {
     }
 
     fn end(&self, error: SendError) {
-        let mut waiting = lock(&self.waiting);
-        waiting.frames.clear();
-        waiting.ended.get_or_insert(error);
+        lock(&self.waiting).end(error);
+    }
+}
+
+impl Waiting {
+    /// Drops what waits and takes no more; the first error counts.
+    fn end(&mut self, error: SendError) {
+        self.frames.clear();
+        self.ended.get_or_insert(error);
     }
 }
 
