@@ -27,13 +27,12 @@ impl Frames {
 
     /// Returns the next whole frame, if there is one. A frame that lies in one chunk is not copied.
     pub(super) fn take(&mut self) -> Result<Option<Bytes>, FrameTooLarge> {
-        if self.begun.is_empty() {
-            if let Some(size) = size_of(&self.chunk)?
-                && self.chunk.len() >= LENGTH_BYTES + size
-            {
-                self.chunk.advance(LENGTH_BYTES);
-                return Ok(Some(self.chunk.split_to(size)));
-            }
+        if self.begun.is_empty()
+            && let Some(size) = size_of(&self.chunk)?
+            && self.chunk.len() >= LENGTH_BYTES + size
+        {
+            self.chunk.advance(LENGTH_BYTES);
+            return Ok(Some(self.chunk.split_to(size)));
         }
         self.fill(LENGTH_BYTES);
         let Some(size) = size_of(&self.begun)? else { return Ok(None) };

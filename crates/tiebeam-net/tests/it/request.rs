@@ -131,7 +131,6 @@ async fn full_lane_closes_the_connection() {
     };
     assert!(sent > 0, "a frame fits into an empty lane");
     assert!(matches!(error, SendError::Overflow { .. }), "{error}");
-    assert_eq!(pair.asker.closed().await.reason, Reason::Overflow);
     // The word of it is one packet behind a megabyte of others, and like them can be lost; the connection ends anyway.
     assert!(matches!(pair.echoer.closed().await.reason, Reason::Overflow | Reason::Lost));
     assert_eq!(lane.send("more".into()), Err(error));
