@@ -145,7 +145,9 @@ impl<A: Actor> Turn<'_, A> {
             }
             step = self.go_on(cx);
         }
-        match self.course().inner.is_empty() && self.cell.mailbox.park() {
+        // Whatever `init` left for later, or others sent meanwhile, is for the next turn.
+        let has_more = self.ctx().has_more() || self.course().rare.is_some();
+        match !has_more && self.course().inner.is_empty() && self.cell.mailbox.park() {
             true => After::Sleep,
             false => After::Again,
         }
@@ -338,14 +340,20 @@ impl<A: Actor> Turn<'_, A> {
             self.cell.credits.count_dropped();
             return Step::Continue(());
         }
-        match (encoded.decode)(&encoded.body, encoded.reply_to).map(Item::open) {
-            Ok(Opened::Message(message)) => self.handle_message(message, cx),
-            Ok(_) => unreachable!("tables decode to messages"),
-            Err(error) => {
+        // The message's own code, which may panic as a handler may.
+        let Encoded { decode, name, body, reply_to } = encoded;
+        let decoded = catch_unwind(AssertUnwindSafe(|| decode(&body, reply_to)));
+        match decoded.map(|decoded| decoded.map(Item::open)) {
+            Ok(Ok(Opened::Message(message))) => self.handle_message(message, cx),
+            Ok(Ok(_)) => unreachable!("tables decode to messages"),
+            Ok(Err(error)) => {
                 self.spend();
-                let (pid, message) = (self.cell.pid(), encoded.name);
-                tracing::warn!(%pid, message, %error, "message of another node can't be decoded");
+                tracing::warn!(pid = %self.cell.pid(), message = name, %error, "message of another node can't be decoded");
                 Step::Continue(())
+            }
+            Err(panic) => {
+                self.spend();
+                self.end(ExitReason::panicked(panic))
             }
         }
     }

@@ -291,6 +291,48 @@ async fn continued_message_goes_before_what_waits() {
     assert_eq!(a.heard().await, [Heard::Note(1), Heard::Note(2), Heard::Note(3)]);
 }
 
+/// Leaves what takes long for after its `init`.
+struct Late(bool);
+
+struct Load;
+
+struct IsLoaded;
+
+impl Actor for Late {
+    type Args = ();
+
+    async fn init((): (), ctx: &mut Ctx<Self>) -> Result<Self, ExitReason> {
+        ctx.continue_with(Load);
+        Ok(Self(false))
+    }
+}
+
+impl Handler<Load> for Late {
+    type Reply = ();
+
+    async fn handle(&mut self, _: Load, _: &mut Ctx<Self>) {
+        self.0 = true;
+    }
+}
+
+impl Handler<IsLoaded> for Late {
+    type Reply = bool;
+
+    async fn handle(&mut self, _: IsLoaded, _: &mut Ctx<Self>) -> bool {
+        self.0
+    }
+}
+
+/// As OTP's `{ok, State, {continue, ..}}`. Fails if what `init` left waits until somebody else sends something.
+#[tokio::test(start_paused = true)]
+async fn what_init_leaves_for_later_is_done_without_a_message() {
+    let system = system(1);
+    let late = system.spawn::<Late>(()).await.unwrap();
+    settle().await;
+    assert_eq!(system.process_info(late.pid()).unwrap().handled, 1);
+    assert_eq!(late.call(IsLoaded).await, Ok(true));
+}
+
 /// Says that it is not needed.
 struct Unneeded;
 

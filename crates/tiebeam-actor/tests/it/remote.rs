@@ -239,6 +239,52 @@ async fn remote_callers_hear_why_the_callee_ended() {
     assert_eq!(addr.call(Add(1)).await, Err(CallError::NoProc));
 }
 
+/// Its `Deserialize` panics.
+struct Trap;
+
+impl serde::Serialize for Trap {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(0)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Trap {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        panic!("a trap")
+    }
+}
+
+impl Handler<Trap> for Trapped {
+    type Reply = ();
+
+    async fn handle(&mut self, _: Trap, _: &mut Ctx<Self>) {}
+}
+
+struct Trapped;
+
+impl Actor for Trapped {
+    type Args = ();
+
+    async fn init((): (), _: &mut Ctx<Self>) -> Result<Self, ExitReason> {
+        Ok(Self)
+    }
+
+    fn table() -> Table<Self> {
+        Table::new().call::<Trap>(1)
+    }
+}
+
+/// Fails if such a process neither lives on nor ends: its names would never be free, and nobody would hear of it.
+#[tokio::test(start_paused = true)]
+async fn panic_while_a_message_is_decoded_ends_the_actor() {
+    let pair = pair();
+    let pid = pair.far.spawn::<Trapped>(()).await.unwrap().pid();
+    let ended = pair.far.wait(pid);
+    let answer = pair.near.addr::<Trapped>(pid).call(Trap).await;
+    assert_eq!(ended.await, ExitReason::Panic("a trap".into()));
+    assert_eq!(answer, Err(CallError::Exit(ExitReason::Panic("a trap".into()))));
+}
+
 #[tokio::test(start_paused = true)]
 async fn message_outside_the_table_is_incompatible() {
     let pair = pair();
