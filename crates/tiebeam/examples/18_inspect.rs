@@ -15,7 +15,7 @@ struct Till {
 
 struct Pay(u64);
 
-/// Written by hand, for `format_status`.
+/// By hand, to show the traits that `#[tiebeam::actor]` implements.
 impl Actor for Till {
     type Args = u64;
 

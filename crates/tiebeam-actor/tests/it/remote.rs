@@ -242,13 +242,13 @@ async fn remote_callers_hear_why_the_callee_ended() {
 /// Its `Deserialize` panics.
 struct Trap;
 
-impl serde::Serialize for Trap {
+impl Serialize for Trap {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_u8(0)
     }
 }
 
-impl<'de> serde::Deserialize<'de> for Trap {
+impl<'de> Deserialize<'de> for Trap {
     fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
         panic!("a trap")
     }

@@ -61,9 +61,10 @@ fn reasons_and_errors_have_golden_bytes() {
         ExitReason::NoConnection,
         ExitReason::Panic("p".into()),
         ExitReason::Other("o".into()),
+        ExitReason::Ignore,
     ];
     let bytes: Vec<_> = reasons.iter().flat_map(|reason| codec::encode(1, reason)).collect();
-    assert_eq!(bytes, [1, 0, 1, 1, 1, 2, 1, 3, 1, 4, 1, 5, 1, 6, 1, b'p', 1, 7, 1, b'o']);
+    assert_eq!(bytes, [1, 0, 1, 1, 1, 2, 1, 3, 1, 4, 1, 5, 1, 6, 1, b'p', 1, 7, 1, b'o', 1, 8]);
     let errors = [
         CallError::Timeout,
         CallError::NoProc,
