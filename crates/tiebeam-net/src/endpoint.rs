@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::handshake::{Candidate, Me};
 use crate::hello::{End, Hello};
 use crate::refusal::{Reason, Refusal};
-use crate::{Config, Identity, tls, transport};
+use crate::{Config, Identity, quic, tls, transport};
 
 /// Why an endpoint could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -35,8 +35,8 @@ pub enum BindError {
 /// A node's one UDP socket, on which it dials and is dialled. Cheap to clone.
 #[derive(Clone)]
 pub struct Endpoint {
-    quinn: quinn::Endpoint,
-    client: quinn::ClientConfig,
+    quic: quic::Endpoint,
+    client: quinn_proto::ClientConfig,
     me: Arc<Me>,
     handshakes: Arc<Semaphore>,
 }
@@ -62,12 +62,12 @@ impl Endpoint {
     /// Binds with a hello that `disguise` may have changed; the tests play liars with it.
     pub(crate) fn bind_as(config: Config, disguise: impl FnOnce(&mut Hello)) -> Result<Self, BindError> {
         let transport = transport::config(&config);
-        let mut server = quinn::ServerConfig::with_crypto(Arc::new(
+        let mut server = quinn_proto::ServerConfig::with_crypto(Arc::new(
             tls::server(&config.credentials).map_err(BindError::Credentials)?,
         ));
         server.transport_config(Arc::clone(&transport)).max_incoming(config.handshakes_max).migration(false);
         let client = tls::client(&config.credentials).map_err(BindError::Credentials)?;
-        let mut client = quinn::ClientConfig::new(Arc::new(client));
+        let mut client = quinn_proto::ClientConfig::new(Arc::new(client));
         client.transport_config(transport);
 
         let socket_error = |source| BindError::Socket { address: config.listen, source };
@@ -77,13 +77,12 @@ impl Endpoint {
         if address.ip().is_unspecified() || address.port() == 0 {
             return Err(BindError::Advertise(address));
         }
-        let runtime = Arc::new(quinn::TokioRuntime);
-        let quinn =
-            quinn::Endpoint::new(transport::endpoint(&config), Some(server), socket, runtime).map_err(socket_error)?;
+        let socket = Arc::new(quic::UdpSocket::new(socket).map_err(socket_error)?);
+        let quic = quic::Endpoint::new(transport::endpoint(&config), server, socket);
         let handshakes = Arc::new(Semaphore::new(config.handshakes_max));
         let mut me = Me::new(config, address);
         disguise(&mut me.hello);
-        Ok(Self { quinn, client, me: Arc::new(me), handshakes })
+        Ok(Self { quic, client, me: Arc::new(me), handshakes })
     }
 
     /// Dials `address` and authenticates whoever answers; `expected`, if given, must be who it is.
@@ -93,11 +92,11 @@ impl Endpoint {
     pub async fn dial(&self, address: SocketAddr, expected: Option<NodeId>) -> Result<Candidate, Refusal> {
         let attempt = async {
             // The name isn't looked at: see `tls`.
-            let connecting = self
-                .quinn
-                .connect_with(self.client.clone(), address, "node.tiebeam")
+            let connection = self
+                .quic
+                .connect(self.client.clone(), address, "node.tiebeam")
                 .map_err(|error| Refusal::local(Reason::Lost, format!("{address} can't be dialled: {error}")))?;
-            let connection = connecting.await.map_err(|error| Refusal::from_quic(&error))?;
+            connection.established().await.map_err(|error| Refusal::from_quic(&error))?;
             Candidate::authenticate(Arc::clone(&self.me), connection, End::Dialler, expected).await
         };
         finish(&self.me, address, attempt).await
@@ -108,7 +107,7 @@ impl Endpoint {
     /// Waits also while [`Config::handshakes_max`] strangers are in their handshakes.
     pub async fn accept(&self) -> Option<Stranger> {
         let permit = Arc::clone(&self.handshakes).acquire_owned().await.ok()?;
-        let incoming = self.quinn.accept().await?;
+        let incoming = self.quic.accept().await?;
         Some(Stranger { me: Arc::clone(&self.me), incoming, permit })
     }
 
@@ -129,30 +128,36 @@ impl Endpoint {
     /// # Errors
     /// What the system says.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.quinn.local_addr()
+        self.quic.local_addr()
     }
 
     /// How many connections there are, those in their handshakes included.
     #[must_use]
     pub fn connection_count(&self) -> usize {
-        self.quinn.open_connections()
+        self.quic.open_connections()
+    }
+
+    /// Writes what was queued on lanes ([`LaneSender::queue`](crate::LaneSender::queue)); costs little if there is nothing.
+    #[inline]
+    pub fn flush(&self) {
+        self.quic.flush();
     }
 
     /// Closes all connections with [`Reason::Shutdown`] and takes no more.
     pub fn close(&self) {
-        self.quinn.close(Reason::Shutdown.code(), b"");
+        self.quic.close(Reason::Shutdown.code(), b"");
     }
 
     /// Waits until the peers of closed connections were told, or can't be.
     pub async fn idle(&self) {
-        self.quinn.wait_idle().await;
+        self.quic.wait_idle().await;
     }
 }
 
 /// Somebody who dialled and isn't authenticated.
 pub struct Stranger {
     me: Arc<Me>,
-    incoming: quinn::Incoming,
+    incoming: quic::Incoming,
     permit: OwnedSemaphorePermit,
 }
 
@@ -171,8 +176,8 @@ impl Stranger {
         let Self { me, incoming, permit } = self;
         let address = incoming.remote_address();
         let attempt = async {
-            let connecting = incoming.accept().map_err(|error| Refusal::from_quic(&error))?;
-            let connection = connecting.await.map_err(|error| Refusal::from_quic(&error))?;
+            let connection = incoming.accept().map_err(|error| Refusal::from_quic(&error))?;
+            connection.established().await.map_err(|error| Refusal::from_quic(&error))?;
             Candidate::authenticate(Arc::clone(&me), connection, End::Acceptor, None).await
         };
         let result = finish(&me, address, attempt).await;

@@ -4,12 +4,12 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use quinn::{Connection, RecvStream, SendStream};
 use rustls_pki_types::CertificateDer;
 use tiebeam_wire::{Incarnation, NodeId, Role};
 
 use crate::hello::{Binding, End, HELLO_BYTES_MAX, Hello};
 use crate::peer::Peer;
+use crate::quic::{Connection, ReadError, ReadExactError, RecvStream, SendStream, WriteError};
 use crate::refusal::{Reason, Refusal};
 use crate::{Config, Cookie, Identity};
 
@@ -240,9 +240,9 @@ fn check_certificate(me: &Me, peer: &Identity, expected: Option<NodeId>) -> Resu
 
 fn binding(me: &Me, connection: &Connection, end: End, peer: &Identity) -> Result<Binding, Refusal> {
     let mut exporter = [0; 32];
-    connection
-        .export_keying_material(&mut exporter, b"EXPORTER-Channel-Binding", b"")
-        .map_err(|_| Refusal::local(Reason::Protocol, "no keying material to bind to"))?;
+    if !connection.export_keying_material(&mut exporter, b"EXPORTER-Channel-Binding", b"") {
+        return Err(Refusal::local(Reason::Protocol, "no keying material to bind to"));
+    }
     let (dialler, acceptor) = match end {
         End::Dialler => (me.identity.node, peer.node),
         End::Acceptor => (peer.node, me.identity.node),
@@ -285,14 +285,14 @@ async fn read_byte(recv: &mut RecvStream, expected: u8) -> Result<(), Refusal> {
 
 async fn write(send: &mut SendStream, bytes: &[u8]) -> Result<(), Refusal> {
     send.write_all(bytes).await.map_err(|error| match error {
-        quinn::WriteError::ConnectionLost(error) => Refusal::from_quic(&error),
+        WriteError::ConnectionLost(error) => Refusal::from_quic(&error),
         error => Refusal::local(Reason::Protocol, format!("handshake stream: {error}")),
     })
 }
 
-fn unread(error: &quinn::ReadExactError) -> Refusal {
+fn unread(error: &ReadExactError) -> Refusal {
     match error {
-        quinn::ReadExactError::ReadError(quinn::ReadError::ConnectionLost(error)) => Refusal::from_quic(error),
+        ReadExactError::ReadError(ReadError::ConnectionLost(error)) => Refusal::from_quic(error),
         error => Refusal::local(Reason::Protocol, format!("handshake stream: {error}")),
     }
 }

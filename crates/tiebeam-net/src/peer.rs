@@ -1,26 +1,25 @@
 //! An authenticated connection: requests and lanes, both ways.
 
-mod frames;
+pub(crate) mod frames;
 mod inbound;
-mod lane;
+pub(crate) mod lane;
 mod request;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use quinn::Connection;
 use tiebeam_wire::{Incarnation, NodeId};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 
 pub use lane::{LANES, Lane, LaneSender, SendError};
 pub use request::RequestError;
 
 use crate::hello::{End, Hello};
+use crate::quic::Connection;
 use crate::refusal::{Reason, Refusal};
 use crate::transport::{RAFT_STREAMS_MAX, REQUEST_STREAMS_MAX};
 use crate::{Config, Identity, Service};
@@ -60,16 +59,13 @@ struct Inner {
     identity: Identity,
     hello: Hello,
     end: End,
-    lanes: Mutex<BTreeMap<Lane, LaneSender>>,
     lane_bytes_max: usize,
     /// Requests under way or waiting.
     requests: AtomicUsize,
     requests_max: usize,
     raft_streams: Semaphore,
     request_streams: Semaphore,
-    /// Held by whoever may still hand a frame to the handler; the receiver ends with the last of them.
-    readers: Mutex<Option<mpsc::Receiver<()>>>,
-    reader: Mutex<Option<mpsc::Sender<()>>>,
+    is_served: AtomicBool,
 }
 
 impl fmt::Debug for Peer {
@@ -83,30 +79,26 @@ impl fmt::Debug for Peer {
 
 impl Peer {
     pub(crate) fn new(config: &Config, connection: Connection, identity: Identity, hello: Hello, end: End) -> Self {
-        let (reader, readers) = mpsc::channel(1);
         Self {
             inner: Arc::new(Inner {
                 connection,
                 identity,
                 hello,
                 end,
-                lanes: Mutex::default(),
                 lane_bytes_max: config.lane_bytes_max,
                 requests: AtomicUsize::new(0),
                 requests_max: config.requests_max,
                 raft_streams: Semaphore::new(RAFT_STREAMS_MAX as usize),
                 request_streams: Semaphore::new(REQUEST_STREAMS_MAX as usize),
-                readers: Mutex::new(Some(readers)),
-                reader: Mutex::new(Some(reader)),
+                is_served: AtomicBool::new(false),
             }),
         }
     }
 
     /// Starts to serve the peer with `handler`; until then its streams wait. Only the first call has an effect.
     pub fn serve(&self, handler: Arc<dyn Handler>) {
-        let reader = lock(&self.inner.reader).take();
-        if let Some(reader) = reader {
-            inbound::start(self, handler, reader);
+        if !self.inner.is_served.swap(true, Ordering::Relaxed) {
+            inbound::start(self, handler);
         }
     }
 
@@ -128,11 +120,8 @@ impl Peer {
     #[must_use]
     pub fn lane(&self, lane: Lane) -> LaneSender {
         assert!(lane.index < LANES, "lane {} of {LANES}", lane.index);
-        let mut lanes = lock(&self.inner.lanes);
-        let sender = lanes
-            .entry(lane)
-            .or_insert_with(|| LaneSender::open(self.inner.connection.clone(), lane, self.inner.lane_bytes_max));
-        sender.clone()
+        let connection = &self.inner.connection;
+        LaneSender::new(connection.link(), connection.lane(lane, self.inner.lane_bytes_max))
     }
 
     /// Closes the connection and tells the peer why.
@@ -145,17 +134,10 @@ impl Peer {
         Refusal::from_quic(&self.inner.connection.closed().await)
     }
 
-    /// Waits until the connection has ended and its handler will get no more frames. For one caller; another one
-    /// returns at once.
+    /// Waits until the connection has ended and its handler will get no more frames.
     pub async fn drained(&self) {
         let _ = self.closed().await;
-        // A peer that was never served has no readers to wait for.
-        drop(lock(&self.inner.reader).take());
-        let readers = lock(&self.inner.readers).take();
-        if let Some(mut readers) = readers {
-            // Nothing is ever sent: this waits until the last sender is gone.
-            let _ = readers.recv().await;
-        }
+        self.inner.connection.drain();
     }
 
     /// Says why the connection has ended; none while it is open.
@@ -196,6 +178,6 @@ impl Peer {
 }
 
 /// A panic while the lock is held can't leave these values half changed.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use quinn::{ConnectionError, VarInt};
+use quinn_proto::{ConnectionError, VarInt};
 use tiebeam_wire::NodeId;
 
 /// Why a connection was refused or ended. The number travels as QUIC's application error code and never changes.
@@ -183,7 +183,7 @@ impl Refusal {
 }
 
 /// TLS alerts travel as QUIC transport errors 0x100 plus the alert (RFC 9001, section 4.8).
-fn from_transport(code: quinn::TransportErrorCode) -> Reason {
+fn from_transport(code: quinn_proto::TransportErrorCode) -> Reason {
     let Some(alert) = u64::from(code).checked_sub(0x100).and_then(|alert| u8::try_from(alert).ok()) else {
         return Reason::Protocol;
     };

@@ -5,8 +5,9 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{AckFrequencyConfig, EndpointConfig, IdleTimeout, TransportConfig, VarInt};
-use quinn_proto::RandomConnectionIdGenerator;
+use quinn_proto::{
+    AckFrequencyConfig, EndpointConfig, IdleTimeout, RandomConnectionIdGenerator, TransportConfig, VarInt,
+};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::Config;

@@ -26,6 +26,12 @@ pub fn now() -> Instant {
     Instant { nanos: nanos.unwrap_or(u64::MAX) }
 }
 
+/// Returns the moment as libraries want it that take the standard library's instants.
+#[must_use]
+pub fn clock() -> std::time::Instant {
+    tokio::time::Instant::now().into_std()
+}
+
 /// Returns the wall clock, in milliseconds since 1970. For people and for timestamps in records only: it decides nothing.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
@@ -63,6 +69,14 @@ impl std::error::Error for Elapsed {}
 /// [`Elapsed`]: the future was dropped before it finished.
 pub async fn timeout<F: Future>(duration: Duration, future: F) -> Result<F::Output, Elapsed> {
     tokio::time::timeout(duration, future).await.map_err(|_| Elapsed)
+}
+
+/// Waits for `future`, at most until `moment` of [`clock`].
+///
+/// # Errors
+/// [`Elapsed`]: the future was dropped before it finished.
+pub async fn timeout_at<F: Future>(moment: std::time::Instant, future: F) -> Result<F::Output, Elapsed> {
+    tokio::time::timeout_at(moment.into(), future).await.map_err(|_| Elapsed)
 }
 
 /// A task that was spawned. Dropping it leaves the task running; [`Task::into_guard`] ties the two together.

@@ -7,26 +7,26 @@ use super::FRAME_BYTES_MAX;
 /// A frame that is larger than [`FRAME_BYTES_MAX`]. What follows in its stream can't be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("frame has {size} bytes, more than the limit of {FRAME_BYTES_MAX}")]
-pub(super) struct FrameTooLarge {
-    pub(super) size: usize,
+pub(crate) struct FrameTooLarge {
+    pub(crate) size: usize,
 }
 
 /// Holds what arrived and was not taken yet: one chunk, and at most one frame of which an earlier chunk had the beginning.
 #[derive(Debug, Default)]
-pub(super) struct Frames {
+pub(crate) struct Frames {
     chunk: Bytes,
     begun: BytesMut,
 }
 
 impl Frames {
     /// Adds the next chunk; all frames of the last one must have been taken.
-    pub(super) fn push(&mut self, chunk: Bytes) {
+    pub(crate) fn push(&mut self, chunk: Bytes) {
         debug_assert!(self.chunk.is_empty(), "frames of the last chunk are left");
         self.chunk = chunk;
     }
 
     /// Returns the next whole frame, if there is one. A frame that lies in one chunk is not copied.
-    pub(super) fn take(&mut self) -> Result<Option<Bytes>, FrameTooLarge> {
+    pub(crate) fn take(&mut self) -> Result<Option<Bytes>, FrameTooLarge> {
         if self.begun.is_empty()
             && let Some(size) = size_of(&self.chunk)?
             && self.chunk.len() >= LENGTH_BYTES + size
@@ -60,30 +60,7 @@ fn size_of(bytes: &[u8]) -> Result<Option<usize>, FrameTooLarge> {
     if size > FRAME_BYTES_MAX { Err(FrameTooLarge { size }) } else { Ok(Some(size)) }
 }
 
-/// Packs frames for one write: small ones are copied together, large ones are passed on as they are.
-pub(super) fn pack(frames: impl IntoIterator<Item = Bytes>) -> Vec<Bytes> {
-    let mut chunks = Vec::new();
-    let mut small = BytesMut::new();
-    for frame in frames {
-        let size = u32::try_from(frame.len()).expect("frames are below 16 MiB: checked when they were queued");
-        small.extend_from_slice(&size.to_be_bytes());
-        if frame.len() <= COPY_BYTES_MAX {
-            small.extend_from_slice(&frame);
-        } else {
-            chunks.push(small.split().freeze());
-            chunks.push(frame);
-        }
-    }
-    if !small.is_empty() {
-        chunks.push(small.freeze());
-    }
-    chunks
-}
-
 const LENGTH_BYTES: usize = 4;
-/// Above this a copy costs more than another chunk in quinn's send queue.
-const COPY_BYTES_MAX: usize = 4096;
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -103,7 +80,11 @@ mod tests {
         fn frames_survive_any_cut(sizes in prop::collection::vec(0_usize..9000, 0..12), cut in 1_usize..5000) {
             let sent: Vec<Bytes> =
                 sizes.iter().enumerate().map(|(n, size)| Bytes::from(vec![n as u8; *size])).collect();
-            let stream = pack(sent.clone()).concat();
+            let mut stream = Vec::new();
+            for frame in &sent {
+                stream.extend_from_slice(&u32::try_from(frame.len()).unwrap().to_be_bytes());
+                stream.extend_from_slice(frame);
+            }
             let mut frames = Frames::default();
             let mut got = Vec::new();
             for chunk in stream.chunks(cut) {

@@ -1,17 +1,16 @@
 //! Serves what a peer opens.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use quinn::{Connection, RecvStream, SendStream, VarInt};
-use tokio::sync::{Semaphore, mpsc};
+use quinn_proto::VarInt;
+use tokio::sync::Semaphore;
 
-use super::frames::Frames;
 use super::lane::FORBIDDEN;
 use super::request::{Status, is_given_up, read_body};
-use super::{Declined, FRAME_BYTES_MAX, Handler, INBOUND_BYTES_MAX, LANES, Lane, Peer, lock};
+use super::{Declined, FRAME_BYTES_MAX, Handler, INBOUND_BYTES_MAX, Peer};
+use crate::quic::{Connection, RecvStream, SendStream, Taker};
 use crate::refusal::Reason;
 use crate::{Identity, Service};
 
@@ -22,23 +21,22 @@ struct Inbound {
     handler: Arc<dyn Handler>,
     /// In KiB.
     memory: Semaphore,
-    lanes: Mutex<BTreeSet<Lane>>,
     /// Whether it was said already that the peer asks for what its role forbids: once a connection is enough, or the
     /// peer could fill this node's log.
     forbidden_said: AtomicBool,
 }
 
-pub(super) fn start(peer: &Peer, handler: Arc<dyn Handler>, reader: mpsc::Sender<()>) {
+pub(super) fn start(peer: &Peer, handler: Arc<dyn Handler>) {
     let inbound = Arc::new(Inbound {
         connection: peer.inner.connection.clone(),
         identity: peer.inner.identity.clone(),
-        handler,
+        handler: Arc::clone(&handler),
         memory: Semaphore::new(INBOUND_BYTES_MAX / 1024),
-        lanes: Mutex::default(),
         forbidden_said: AtomicBool::new(false),
     });
-    drop(tiebeam_world::spawn("net.requests", Arc::clone(&inbound).accept_requests()));
-    drop(tiebeam_world::spawn("net.lanes", inbound.accept_lanes(reader)));
+    drop(tiebeam_world::spawn("net.requests", inbound.accept_requests()));
+    let take = Box::new(move |lane, frame| handler.frame(lane, frame));
+    peer.inner.connection.serve(Taker { identity: peer.inner.identity.clone(), take });
 }
 
 impl Inbound {
@@ -62,12 +60,12 @@ impl Inbound {
         let size = u32::from_be_bytes(length) as usize;
         if !service.admits(self.identity.role) {
             self.forbidden(service);
-            let _ = recv.stop(FORBIDDEN);
+            recv.stop(FORBIDDEN);
             return answer(&mut send, Status::Forbidden, Bytes::new()).await;
         }
         if size > FRAME_BYTES_MAX {
             tracing::warn!(peer = %self.identity, %service, size, limit = FRAME_BYTES_MAX, "request is too large");
-            let _ = recv.stop(TOO_LARGE);
+            recv.stop(TOO_LARGE);
             return answer_too_large(&mut send, size).await;
         }
         let kib = u32::try_from(size.div_ceil(1024)).unwrap_or(u32::MAX);
@@ -80,45 +78,6 @@ impl Inbound {
             result = self.handler.request(service, body) => respond(&mut send, result).await,
             // Nobody waits any more, so nobody needs the rest of the work.
             _ = stopped => {}
-        }
-    }
-
-    async fn accept_lanes(self: Arc<Self>, reader: mpsc::Sender<()>) {
-        while let Ok(recv) = self.connection.accept_uni().await {
-            let (inbound, reader) = (Arc::clone(&self), reader.clone());
-            drop(tiebeam_world::spawn("net.lane.read", async move {
-                inbound.read_lane(recv).await;
-                drop(reader);
-            }));
-        }
-    }
-
-    async fn read_lane(&self, mut recv: RecvStream) {
-        let mut header = [0; 3];
-        if recv.read_exact(&mut header).await.is_err() {
-            return;
-        }
-        let [s0, s1, index] = header;
-        let lane = Lane { service: Service(u16::from_be_bytes([s0, s1])), index };
-        if !lane.service.admits(self.identity.role) {
-            self.forbidden(lane.service);
-            let _ = recv.stop(FORBIDDEN);
-            return;
-        }
-        // A second stream for the same lane would break the order that a lane promises.
-        if index >= LANES || !lock(&self.lanes).insert(lane) {
-            return self.violated("lane is out of range or open already");
-        }
-        let mut frames = Frames::default();
-        while let Ok(Some(chunk)) = recv.read_chunk(CHUNK_BYTES_MAX, true).await {
-            frames.push(chunk.bytes);
-            loop {
-                match frames.take() {
-                    Ok(Some(frame)) => self.handler.frame(lane, frame),
-                    Ok(None) => break,
-                    Err(error) => return self.violated(&error.to_string()),
-                }
-            }
         }
     }
 
@@ -161,11 +120,9 @@ async fn write_answer(send: &mut SendStream, status: Status, size: u32, body: By
     let header = Bytes::copy_from_slice(&[status as u8, l0, l1, l2, l3]);
     // The asker may be gone; that is its own business.
     let _ = send.write_all_chunks(&mut [header, body]).await;
-    let _ = send.finish();
+    send.finish();
 }
 
-/// Most bytes that are taken from a stream at once.
-const CHUNK_BYTES_MAX: usize = 256 * 1024;
 /// Longest text of a failure that is sent back, in bytes; the rest is cut off.
 const TEXT_BYTES_MAX: usize = 4096;
 /// The stream code by which a receiver says that a request is larger than it reads.

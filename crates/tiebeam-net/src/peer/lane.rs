@@ -1,18 +1,19 @@
 //! Ordered one-way streams that live as long as their connection.
 //!
-//! `[service u16][index u8]`, then frames. Whatever waits in a lane when its writer is free goes out in one write: the
-//! busier the lane, the larger its packets.
+//! `[service u16][index u8]`, then frames. What is sent is written into the lane's buffer and waits there until somebody
+//! flushes the endpoint: the busier the sender, the larger its packets.
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
-use quinn::{Connection, VarInt, WriteError};
-use tokio::sync::Notify;
+use bytes::{BufMut, Bytes, BytesMut};
+use quinn_proto::VarInt;
 
-use super::{FRAME_BYTES_MAX, frames, lock};
+use super::FRAME_BYTES_MAX;
 use crate::Service;
+use crate::quic::{self, OutLane};
 use crate::refusal::Reason;
 
 /// Lanes of one service. A pair of actors always takes the same one, so a lost packet stalls one pair in sixteen.
@@ -57,135 +58,155 @@ pub enum SendError {
 /// Puts frames on a lane. Cheap to clone; all clones are the same lane.
 #[derive(Clone)]
 pub struct LaneSender {
-    queue: Arc<Queue>,
+    connection: quic::Link,
+    lane: Arc<OutLane>,
 }
 
-struct Queue {
-    connection: Connection,
-    lane: Lane,
-    bytes_max: usize,
-    waiting: Mutex<Waiting>,
-    wake: Notify,
-}
-
-#[derive(Default)]
-struct Waiting {
-    frames: VecDeque<Bytes>,
-    /// Of the frames that wait and of those being written.
+/// What waits in a lane.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    /// Behind `chunks`.
+    buffer: BytesMut,
+    chunks: VecDeque<Bytes>,
+    /// Of all that waits, here and beside the stream that doesn't take it.
     bytes: usize,
+    bytes_max: usize,
     ended: Option<SendError>,
 }
 
 impl fmt::Debug for LaneSender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LaneSender").field("lane", &self.queue.lane).finish_non_exhaustive()
+        f.debug_struct("LaneSender").field("lane", &self.lane.lane).finish_non_exhaustive()
     }
 }
 
 impl LaneSender {
-    pub(super) fn open(connection: Connection, lane: Lane, bytes_max: usize) -> Self {
-        let queue = Arc::new(Queue { connection, lane, bytes_max, waiting: Mutex::default(), wake: Notify::new() });
-        let writer = Arc::clone(&queue);
-        drop(tiebeam_world::spawn("net.lane.write", async move {
-            let error = writer.write().await;
-            writer.end(error);
-        }));
-        Self { queue }
+    pub(super) const fn new(connection: quic::Link, lane: Arc<OutLane>) -> Self {
+        Self { connection, lane }
     }
 
-    /// Queues `frame` behind all earlier ones, without waiting.
+    /// Queues `frame` behind all earlier ones and writes what the network takes, without waiting.
     ///
     /// A frame that was taken arrives, and after all earlier ones, unless the connection is lost.
     ///
     /// # Errors
     /// [`SendError`]; after any but [`SendError::TooLarge`] the lane takes no more.
     pub fn send(&self, frame: Bytes) -> Result<(), SendError> {
-        if frame.len() > FRAME_BYTES_MAX {
-            return Err(SendError::TooLarge { size: frame.len() });
+        self.queue(frame.len(), |buffer| buffer.extend_from_slice(&frame))?;
+        self.connection.flush();
+        Ok(())
+    }
+
+    /// Queues a frame that `write` writes, of about `size` bytes. It leaves with the next [`Endpoint::flush`], or with
+    /// whatever else this node does on the connection.
+    ///
+    /// Promises and errors are those of [`LaneSender::send`]. `write` must only append.
+    ///
+    /// [`Endpoint::flush`]: crate::Endpoint::flush
+    ///
+    /// # Errors
+    /// [`SendError`].
+    #[inline]
+    pub fn queue(&self, size: usize, write: impl FnOnce(&mut BytesMut)) -> Result<(), SendError> {
+        let mut waiting = self.lane.waiting();
+        match waiting.put(size, write) {
+            Ok(()) => {}
+            Err(error @ SendError::Overflow { .. }) => {
+                drop(waiting);
+                let detail = format!("{:?} is full", self.lane.lane);
+                self.connection.close(Reason::Overflow.code(), detail.into());
+                return Err(error);
+            }
+            Err(error) => return Err(error),
         }
-        let queue = &*self.queue;
-        let mut waiting = lock(&queue.waiting);
-        if let Some(ended) = waiting.ended {
-            return Err(ended);
-        }
-        let cost = frame.len() + FRAME_COST_BYTES;
-        if waiting.bytes > 0 && waiting.bytes + cost > queue.bytes_max {
-            let overflow = SendError::Overflow { bytes: waiting.bytes };
-            // Before the connection is closed: the writer then ends the lane as lost, and the first word counts.
-            waiting.end(overflow);
-            drop(waiting);
-            queue.connection.close(Reason::Overflow.code(), format!("{:?} is full", queue.lane).as_bytes());
-            return Err(overflow);
-        }
-        waiting.bytes += cost;
-        waiting.frames.push_back(frame);
-        let first = waiting.frames.len() == 1;
+        let is_full = waiting.buffer.len() >= FLUSH_BYTES;
         drop(waiting);
-        // Behind another frame there is nobody to wake: whoever queued that one did.
-        if first {
-            queue.wake.notify_one();
+        if !self.lane.is_dirty.load(Ordering::Relaxed) {
+            self.lane.is_dirty.store(true, Ordering::Release);
+            self.connection.mark();
+        }
+        if is_full {
+            self.connection.flush();
         }
         Ok(())
     }
 }
 
-impl Queue {
-    /// Writes until the stream ends; returns why it did.
-    async fn write(&self) -> SendError {
-        match self.write_stream().await {
-            Err(WriteError::Stopped(code)) if code == FORBIDDEN => SendError::Forbidden { service: self.lane.service },
-            Err(_) => SendError::Lost,
-            Ok(never) => match never {},
-        }
-    }
-
-    async fn write_stream(&self) -> Result<std::convert::Infallible, WriteError> {
-        let mut stream = self.connection.open_uni().await?;
-        let [high, low] = self.lane.service.0.to_be_bytes();
-        stream.write_all(&[high, low, self.lane.index]).await?;
-        loop {
-            let (frames, cost) = tokio::select! {
-                batch = self.take() => batch,
-                // Without frames to write nothing else would tell.
-                stopped = stream.stopped() => return Err(stopped.map_or(
-                    WriteError::ClosedStream,
-                    |code| code.map_or(WriteError::ClosedStream, WriteError::Stopped),
-                )),
-            };
-            stream.write_all_chunks(&mut frames::pack(frames)).await?;
-            lock(&self.waiting).bytes -= cost;
-        }
-    }
-
-    /// Waits for frames and takes all that wait.
-    async fn take(&self) -> (VecDeque<Bytes>, usize) {
-        loop {
-            {
-                let mut waiting = lock(&self.waiting);
-                if !waiting.frames.is_empty() {
-                    let frames = std::mem::take(&mut waiting.frames);
-                    let cost = frames.iter().map(|frame| frame.len() + FRAME_COST_BYTES).sum();
-                    return (frames, cost);
-                }
-            }
-            self.wake.notified().await;
-        }
-    }
-
-    fn end(&self, error: SendError) {
-        lock(&self.waiting).end(error);
-    }
-}
-
 impl Waiting {
+    pub(crate) fn new(lane: Lane, bytes_max: usize) -> Self {
+        let [high, low] = lane.service.0.to_be_bytes();
+        let head = [high, low, lane.index];
+        Self {
+            buffer: BytesMut::from(&head[..]),
+            chunks: VecDeque::new(),
+            bytes: HEAD_BYTES,
+            bytes_max: bytes_max.saturating_add(HEAD_BYTES),
+            ended: None,
+        }
+    }
+
+    fn put(&mut self, size: usize, write: impl FnOnce(&mut BytesMut)) -> Result<(), SendError> {
+        if let Some(ended) = self.ended {
+            return Err(ended);
+        }
+        if self.bytes > HEAD_BYTES && self.bytes + size > self.bytes_max {
+            let overflow = SendError::Overflow { bytes: self.bytes };
+            // Before the connection is closed, which ends the lane as lost: the first word counts.
+            self.end(overflow);
+            return Err(overflow);
+        }
+        if self.buffer.capacity() - self.buffer.len() < size + LENGTH_BYTES {
+            self.grow(size);
+        }
+        let start = self.buffer.len();
+        self.buffer.put_u32(0);
+        write(&mut self.buffer);
+        let size = self.buffer.len() - start - LENGTH_BYTES;
+        if size > FRAME_BYTES_MAX {
+            self.buffer.truncate(start);
+            return Err(SendError::TooLarge { size });
+        }
+        let length = u32::try_from(size).expect("frames are below 16 MiB");
+        self.buffer[start..start + LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
+        self.bytes += LENGTH_BYTES + size;
+        Ok(())
+    }
+
+    /// Makes room. What is full goes on as it is: growing would copy it.
+    #[cold]
+    fn grow(&mut self, size: usize) {
+        if self.buffer.len() >= BUFFER_BYTES / 2 {
+            self.chunks.push_back(self.buffer.split().freeze());
+        }
+        self.buffer.reserve((size + LENGTH_BYTES).max(BUFFER_BYTES));
+    }
+
+    /// Hands over what waits. It counts until it is [`Waiting::written`].
+    pub(crate) fn take(&mut self, chunks: &mut VecDeque<Bytes>) {
+        chunks.append(&mut self.chunks);
+        if !self.buffer.is_empty() {
+            chunks.push_back(self.buffer.split().freeze());
+        }
+    }
+
+    pub(crate) const fn written(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+    }
+
     /// Drops what waits and takes no more; the first error counts.
-    fn end(&mut self, error: SendError) {
-        self.frames.clear();
+    pub(crate) fn end(&mut self, error: SendError) {
+        self.buffer = BytesMut::new();
+        self.chunks = VecDeque::new();
         self.ended.get_or_insert(error);
     }
 }
 
-/// What a queued frame costs besides its body; bounds the number of empty frames.
-const FRAME_COST_BYTES: usize = 64;
+/// The bytes with which a lane begins.
+pub(crate) const HEAD_BYTES: usize = 3;
+const LENGTH_BYTES: usize = 4;
+/// How much memory a lane takes at once. What was sent is freed once the peer has confirmed all of a piece.
+const BUFFER_BYTES: usize = 16 * 1024;
+/// How much waits for a flush, at most.
+const FLUSH_BYTES: usize = 32 * 1024;
 /// The stream code by which a receiver says that the role doesn't admit its opener.
-pub(super) const FORBIDDEN: VarInt = VarInt::from_u32(1);
+pub(crate) const FORBIDDEN: VarInt = VarInt::from_u32(1);

@@ -5,10 +5,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::{Bytes, BytesMut};
-use quinn::{ReadError, ReadExactError, RecvStream, WriteError};
 
 use super::{FRAME_BYTES_MAX, Inner};
 use crate::Service;
+use crate::quic::{ReadError, ReadExactError, RecvStream, WriteError};
 
 /// Why a peer gave no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -81,7 +81,7 @@ pub(super) async fn request(peer: &Inner, service: Service, body: Bytes) -> Resu
         Ok(()) | Err(WriteError::Stopped(_)) => {}
         Err(_) => return Err(RequestError::Lost),
     }
-    let _ = send.finish();
+    send.finish();
     let answer = answer(&mut recv).await;
     if answer == Err(RequestError::Forbidden) {
         tracing::warn!(peer = %peer.identity, %service, "refused by a peer: role forbids the service");
@@ -114,10 +114,10 @@ async fn answer(recv: &mut RecvStream) -> Result<Bytes, RequestError> {
 pub(super) async fn read_body(recv: &mut RecvStream, size: usize) -> Result<Bytes, ReadExactError> {
     let mut body = BytesMut::new();
     while body.len() < size {
-        match recv.read_chunk(size - body.len(), true).await.map_err(ReadExactError::ReadError)? {
+        match recv.read_chunk(size - body.len()).await.map_err(ReadExactError::ReadError)? {
             // The usual small body is one chunk and needs no copy.
-            Some(chunk) if body.is_empty() && chunk.bytes.len() == size => return Ok(chunk.bytes),
-            Some(chunk) => body.extend_from_slice(&chunk.bytes),
+            Some(chunk) if body.is_empty() && chunk.len() == size => return Ok(chunk),
+            Some(chunk) => body.extend_from_slice(&chunk),
             None => return Err(ReadExactError::FinishedEarly(body.len())),
         }
     }

@@ -1,0 +1,246 @@
+use std::any::Any;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::collections::HashMap;
+use std::task::Waker;
+
+use bytes::Bytes;
+use quinn_proto::{ConnectionError, ConnectionHandle, Dir, StreamId, VarInt};
+use tokio::sync::Notify;
+
+use super::drive::{Notices, State};
+use super::endpoint::{self, Keeper};
+use super::lanes::{OutLane, Taker};
+use super::stream::{RecvStream, SendStream};
+use crate::peer::{Lane, lock};
+
+/// A connection, from its first packet on. Cheap to clone; with its last clone and the last of its streams it is closed.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    handle: Arc<Handle>,
+}
+
+/// What is dropped with the last clone.
+struct Handle {
+    link: Link,
+    _keeper: Arc<Keeper>,
+}
+
+/// A connection, seen by those whom it may outlive or not: it stays open without them.
+#[derive(Clone)]
+pub(crate) struct Link {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) endpoint: Arc<endpoint::Shared>,
+    pub(super) state: Mutex<State>,
+    pub(super) notices: Notices,
+    /// Whether it is on the endpoint's list of those to be flushed.
+    pub(super) is_marked: AtomicBool,
+}
+
+/// The right to use a connection for a moment; when it is dropped, what was begun is sent.
+pub(super) struct Turn<'a> {
+    inner: &'a Inner,
+    pub(super) state: MutexGuard<'a, State>,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("remote", &self.remote_address()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.link.close(VarInt::from_u32(0), Bytes::new());
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.state.drive(&self.inner.endpoint, &self.inner.notices);
+    }
+}
+
+impl Turn<'_> {
+    pub(super) fn proto(&mut self) -> &mut quinn_proto::Connection {
+        &mut self.state.proto
+    }
+
+    pub(super) fn error(&self) -> Option<ConnectionError> {
+        self.state.error.clone()
+    }
+
+    pub(super) fn writers(&mut self) -> &mut HashMap<StreamId, Waker> {
+        &mut self.state.writers
+    }
+
+    pub(super) fn readers(&mut self) -> &mut HashMap<StreamId, Waker> {
+        &mut self.state.readers
+    }
+
+    pub(super) fn stopped(&mut self) -> &mut HashMap<StreamId, Arc<Notify>> {
+        &mut self.state.stopped
+    }
+}
+
+impl Inner {
+    pub(super) fn new(endpoint: Arc<endpoint::Shared>, handle: ConnectionHandle, proto: quinn_proto::Connection) -> Self {
+        Self {
+            endpoint,
+            state: Mutex::new(State::new(handle, proto)),
+            notices: Notices::default(),
+            is_marked: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn turn(&self) -> Turn<'_> {
+        Turn { inner: self, state: lock(&self.state) }
+    }
+
+    pub(super) fn close(&self, code: VarInt, reason: Bytes) {
+        self.turn().state.close(code, reason, &self.notices);
+    }
+
+    /// Writes what waits in the lanes.
+    pub(super) fn flush(&self) {
+        // Before it looks: what is queued from here on marks the connection again.
+        self.is_marked.store(false, Ordering::SeqCst);
+        drop(self.turn());
+    }
+}
+
+impl Link {
+    /// Has the endpoint's next flush look at this connection.
+    pub(crate) fn mark(&self) {
+        if !self.inner.is_marked.swap(true, Ordering::SeqCst) {
+            self.inner.endpoint.mark(Arc::clone(&self.inner));
+        }
+    }
+
+    pub(crate) fn flush(&self) {
+        self.inner.flush();
+    }
+
+    pub(crate) fn close(&self, code: VarInt, reason: Bytes) {
+        self.inner.close(code, reason);
+    }
+}
+
+impl Connection {
+    pub(super) fn new(inner: Arc<Inner>, keeper: Arc<Keeper>) -> Self {
+        Self { handle: Arc::new(Handle { link: Link { inner }, _keeper: keeper }) }
+    }
+
+    fn inner(&self) -> &Inner {
+        &self.handle.link.inner
+    }
+
+    pub(super) fn turn(&self) -> Turn<'_> {
+        self.inner().turn()
+    }
+
+    pub(crate) fn link(&self) -> Link {
+        self.handle.link.clone()
+    }
+
+    /// Waits until `look` finds something, looking again whenever `notify` tells.
+    async fn wait<T>(&self, notify: &Notify, mut look: impl FnMut(&mut Turn<'_>) -> Option<T>) -> T {
+        loop {
+            let mut notified = std::pin::pin!(notify.notified());
+            // From here on nothing is missed.
+            notified.as_mut().enable();
+            if let Some(found) = look(&mut self.turn()) {
+                return found;
+            }
+            notified.await;
+        }
+    }
+
+    /// Waits until TLS is done.
+    pub(crate) async fn established(&self) -> Result<(), ConnectionError> {
+        self.wait(&self.inner().notices.established, |turn| match turn.error() {
+            Some(error) => Some(Err(error)),
+            None => turn.state.is_established.then_some(Ok(())),
+        })
+        .await
+    }
+
+    /// Opens a two-way stream, once the peer allows one more.
+    pub(crate) async fn open_bi(&self) -> Result<(SendStream, RecvStream), ConnectionError> {
+        let opened = self.wait(&self.inner().notices.budget, |turn| match turn.error() {
+            Some(error) => Some(Err(error)),
+            None => turn.proto().streams().open(Dir::Bi).map(Ok),
+        });
+        Ok(self.streams(opened.await?))
+    }
+
+    /// Waits for the peer to open a two-way stream. Cancel safe.
+    pub(crate) async fn accept_bi(&self) -> Result<(SendStream, RecvStream), ConnectionError> {
+        let accepted = self.wait(&self.inner().notices.incoming, |turn| match turn.error() {
+            Some(error) => Some(Err(error)),
+            None => turn.proto().streams().accept(Dir::Bi).map(Ok),
+        });
+        Ok(self.streams(accepted.await?))
+    }
+
+    fn streams(&self, id: StreamId) -> (SendStream, RecvStream) {
+        (SendStream::new(self.clone(), id), RecvStream::new(self.clone(), id))
+    }
+
+    /// Adds a lane to write to, or returns the one that is there.
+    pub(crate) fn lane(&self, lane: Lane, bytes_max: usize) -> Arc<OutLane> {
+        let mut turn = self.turn();
+        if let Some(known) = turn.state.lanes.find(lane) {
+            return known;
+        }
+        let new = Arc::new(OutLane::new(lane, bytes_max));
+        turn.state.lanes.add(Arc::clone(&new));
+        if turn.state.error.is_some() {
+            turn.state.lanes.end();
+        }
+        new
+    }
+
+    /// Gives the peer's lanes to `taker`, from their beginning.
+    pub(crate) fn serve(&self, taker: Taker) {
+        let inner = self.inner();
+        inner.endpoint.take_in(inner, |state| state.lanes.serve(Arc::new(taker)));
+    }
+
+    /// Waits until whoever takes frames has got the last of them. The connection has ended.
+    pub(crate) fn drain(&self) {
+        self.inner().endpoint.drain();
+    }
+
+    pub(crate) fn close(&self, code: VarInt, reason: &[u8]) {
+        self.inner().close(code, Bytes::copy_from_slice(reason));
+    }
+
+    pub(crate) async fn closed(&self) -> ConnectionError {
+        self.wait(&self.inner().notices.closed, |turn| turn.error()).await
+    }
+
+    pub(crate) fn close_reason(&self) -> Option<ConnectionError> {
+        lock(&self.inner().state).error.clone()
+    }
+
+    pub(crate) fn remote_address(&self) -> SocketAddr {
+        lock(&self.inner().state).proto.remote_address()
+    }
+
+    /// What TLS knows of the peer.
+    pub(crate) fn peer_identity(&self) -> Option<Box<dyn Any>> {
+        lock(&self.inner().state).proto.crypto_session().peer_identity()
+    }
+
+    /// Fills `output` with what only the two ends of this connection can know (RFC 9266); says whether it could.
+    pub(crate) fn export_keying_material(&self, output: &mut [u8], label: &[u8], context: &[u8]) -> bool {
+        let state = lock(&self.inner().state);
+        state.proto.crypto_session().export_keying_material(output, label, context).is_ok()
+    }
+}

@@ -1,0 +1,222 @@
+//! A connection's state and what moves it on. Whoever holds its lock moves it, and leaves nothing behind to do.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Instant;
+
+use bytes::Bytes;
+use quinn_proto::{ConnectionError, ConnectionHandle, Dir, Event, StreamEvent, StreamId, Transmit, VarInt};
+use tokio::sync::Notify;
+
+use super::endpoint;
+use super::lanes::{Frame, Lanes};
+use super::socket::Socket;
+use crate::refusal::Reason;
+
+/// What waits for a connection as a whole. A connection is told of everything at once, and each looks for itself.
+#[derive(Debug, Default)]
+pub(super) struct Notices {
+    pub(super) established: Notify,
+    pub(super) closed: Notify,
+    pub(super) incoming: Notify,
+    pub(super) budget: Notify,
+}
+
+pub(super) struct State {
+    pub(super) proto: quinn_proto::Connection,
+    pub(super) handle: ConnectionHandle,
+    /// Set before the connection is forgotten.
+    pub(super) error: Option<ConnectionError>,
+    pub(super) is_established: bool,
+    pub(super) writers: HashMap<StreamId, Waker>,
+    pub(super) readers: HashMap<StreamId, Waker>,
+    pub(super) stopped: HashMap<StreamId, Arc<Notify>>,
+    pub(super) lanes: Lanes,
+    /// For which moment it is armed.
+    pub(super) armed: Option<Instant>,
+    buffer: Vec<u8>,
+    /// In `buffer`; the socket had no room for it.
+    unsent: Option<Transmit>,
+}
+
+impl State {
+    pub(super) fn new(handle: ConnectionHandle, proto: quinn_proto::Connection) -> Self {
+        Self {
+            proto,
+            handle,
+            error: None,
+            is_established: false,
+            writers: HashMap::new(),
+            readers: HashMap::new(),
+            stopped: HashMap::new(),
+            lanes: Lanes::default(),
+            armed: None,
+            buffer: Vec::new(),
+            unsent: None,
+        }
+    }
+
+    /// Does all that is due, and arms the connection for the next moment.
+    pub(super) fn drive(&mut self, endpoint: &endpoint::Shared, notices: &Notices) {
+        let now = tiebeam_world::clock();
+        loop {
+            if self.error.is_none() {
+                self.lanes.write(&mut self.proto);
+            }
+            let is_open = self.transmit(endpoint, now);
+            let again = self.take_events(endpoint, notices);
+            if !again || !is_open {
+                break;
+            }
+        }
+        match self.proto.poll_timeout() {
+            Some(deadline) if self.armed.is_none_or(|armed| deadline < armed) => {
+                self.armed = Some(deadline);
+                endpoint.timers.arm(deadline, self.handle);
+            }
+            _ => {}
+        }
+    }
+
+    /// Reads the lanes. The frames are to be handed over in this order, once the connection's lock is free.
+    pub(super) fn read_lanes(&mut self, endpoint: &endpoint::Shared, notices: &Notices, frames: &mut Vec<Frame>) {
+        self.take_events(endpoint, notices);
+        if self.error.is_some() {
+            return;
+        }
+        if let Err(violation) = self.lanes.read(&mut self.proto, frames) {
+            tracing::warn!(remote = %self.proto.remote_address(), detail = violation.0, "peer violated the protocol");
+            self.close(Reason::Protocol.code(), violation.0.into(), notices);
+        }
+    }
+
+    pub(super) fn close(&mut self, code: VarInt, reason: Bytes, notices: &Notices) {
+        if self.error.is_none() {
+            self.proto.close(tiebeam_world::clock(), code, reason);
+            self.end(ConnectionError::LocallyClosed, notices);
+        }
+    }
+
+    /// Sends what there is to send; says whether the socket took all of it.
+    fn transmit(&mut self, endpoint: &endpoint::Shared, now: Instant) -> bool {
+        let socket = &*endpoint.socket;
+        let segments_max = socket.segments_max().min(SEGMENTS_MAX);
+        loop {
+            let transmit = match self.unsent.take() {
+                Some(transmit) => transmit,
+                None => {
+                    self.buffer.clear();
+                    match self.proto.poll_transmit(now, segments_max, &mut self.buffer) {
+                        Some(transmit) => transmit,
+                        None => return true,
+                    }
+                }
+            };
+            if !send(socket, &transmit, &self.buffer) {
+                self.unsent = Some(transmit);
+                endpoint.wait_for_room(self.handle);
+                return false;
+            }
+        }
+    }
+
+    /// Passes on what the protocol machine has to say to the endpoint and to those who wait; says whether that may have
+    /// given it more to do.
+    fn take_events(&mut self, endpoint: &endpoint::Shared, notices: &Notices) -> bool {
+        let mut again = false;
+        while let Some(event) = self.proto.poll_endpoint_events() {
+            if let Some(answer) = endpoint.told(self.handle, event) {
+                self.proto.handle_event(answer);
+                again = true;
+            }
+        }
+        while let Some(event) = self.proto.poll() {
+            again |= self.take_event(event, notices);
+        }
+        again
+    }
+
+    fn take_event(&mut self, event: Event, notices: &Notices) -> bool {
+        match event {
+            Event::Connected => {
+                self.is_established = true;
+                notices.established.notify_waiters();
+            }
+            Event::ConnectionLost { reason } => self.end(reason, notices),
+            Event::Stream(StreamEvent::Opened { dir: Dir::Bi }) => notices.incoming.notify_waiters(),
+            Event::Stream(StreamEvent::Readable { id }) => {
+                if !self.lanes.note_readable(id) {
+                    wake(&mut self.readers, id);
+                }
+            }
+            Event::Stream(StreamEvent::Writable { id }) => {
+                wake(&mut self.writers, id);
+                self.lanes.unblock(Some(id));
+                return true;
+            }
+            Event::Stream(StreamEvent::Finished { id }) => self.tell_stopped(id),
+            Event::Stream(StreamEvent::Stopped { id, error_code }) => {
+                if !self.lanes.stopped(id, error_code) {
+                    wake(&mut self.writers, id);
+                    self.tell_stopped(id);
+                }
+            }
+            Event::Stream(StreamEvent::Available { dir: Dir::Bi }) => notices.budget.notify_waiters(),
+            Event::Stream(StreamEvent::Available { dir: Dir::Uni }) => {
+                self.lanes.unblock(None);
+                return true;
+            }
+            // One-way streams are lanes, which are looked at with each packet; datagrams are off.
+            Event::Stream(StreamEvent::Opened { dir: Dir::Uni })
+            | Event::HandshakeDataReady
+            | Event::DatagramReceived
+            | Event::DatagramsUnblocked => {}
+        }
+        false
+    }
+
+    fn tell_stopped(&mut self, stream: StreamId) {
+        if let Some(notify) = self.stopped.remove(&stream) {
+            notify.notify_one();
+        }
+    }
+
+    fn end(&mut self, error: ConnectionError, notices: &Notices) {
+        self.error.get_or_insert(error);
+        self.lanes.end();
+        self.writers.drain().chain(self.readers.drain()).for_each(|(_, waker)| waker.wake());
+        self.stopped.drain().for_each(|(_, notify)| notify.notify_one());
+        for notify in [&notices.established, &notices.closed, &notices.incoming, &notices.budget] {
+            notify.notify_waiters();
+        }
+    }
+}
+
+/// Sends; says whether there was room. What the system refuses for another reason is lost, as any packet may be.
+pub(super) fn send(socket: &dyn Socket, transmit: &Transmit, buffer: &[u8]) -> bool {
+    let datagrams = quinn_udp::Transmit {
+        destination: transmit.destination,
+        ecn: transmit.ecn.and_then(|ecn| quinn_udp::EcnCodepoint::from_bits(ecn as u8)),
+        contents: &buffer[..transmit.size],
+        segment_size: transmit.segment_size,
+        src_ip: transmit.src_ip,
+    };
+    match socket.send(&datagrams) {
+        Ok(()) => true,
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => false,
+        Err(error) => {
+            tracing::debug!(to = %transmit.destination, %error, "datagram not sent");
+            true
+        }
+    }
+}
+
+fn wake(wakers: &mut HashMap<StreamId, Waker>, stream: StreamId) {
+    if let Some(waker) = wakers.remove(&stream) {
+        waker.wake();
+    }
+}
+
+/// Datagrams that are sent with one call of the system, at most.
+const SEGMENTS_MAX: usize = 10;

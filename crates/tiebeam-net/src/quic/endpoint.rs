@@ -1,0 +1,434 @@
+use std::collections::{HashMap, VecDeque};
+use std::io::IoSliceMut;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::{Bytes, BytesMut};
+use quinn_proto::{
+    ClientConfig, ConnectError, ConnectionError, ConnectionEvent, ConnectionHandle, DatagramEvent, EcnCodepoint,
+    EndpointConfig, EndpointEvent, ServerConfig, VarInt,
+};
+use quinn_udp::RecvMeta;
+use tiebeam_world::TaskGuard;
+use tokio::sync::Notify;
+
+use super::connection::{Connection, Inner, Turn};
+use super::drive::{self, State};
+use super::lanes::Frame;
+use super::socket::Socket;
+use super::timers::Timers;
+use crate::peer::lock;
+
+/// A socket with its connections. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Endpoint {
+    shared: Arc<Shared>,
+    keeper: Arc<Keeper>,
+}
+
+/// Keeps the endpoint going as long as somebody has a use for it.
+pub(super) struct Keeper {
+    shared: Arc<Shared>,
+    _tasks: [TaskGuard; 3],
+}
+
+pub(super) struct Shared {
+    pub(super) socket: Arc<dyn Socket>,
+    pub(super) timers: Timers,
+    routes: Mutex<Routes>,
+    receiver: Mutex<Receiver>,
+    marked: Mutex<Vec<Arc<Inner>>>,
+    has_marked: AtomicBool,
+    /// Connections that wait for room in the socket.
+    roomless: Mutex<Vec<ConnectionHandle>>,
+    needs_room: Notify,
+    incoming: Notify,
+    idle: Notify,
+}
+
+/// Which datagram is whose.
+struct Routes {
+    proto: quinn_proto::Endpoint,
+    connections: HashMap<ConnectionHandle, Arc<Inner>>,
+    incoming: VecDeque<quinn_proto::Incoming>,
+    closed: Option<(VarInt, Bytes)>,
+    response: Vec<u8>,
+}
+
+/// What is needed to take datagrams in.
+struct Receiver {
+    memory: Vec<u8>,
+    events: Vec<(Arc<Inner>, ConnectionEvent)>,
+    frames: Vec<Frame>,
+}
+
+/// Somebody who dialled. Dropping it refuses.
+pub(crate) struct Incoming {
+    endpoint: Endpoint,
+    incoming: Option<quinn_proto::Incoming>,
+}
+
+impl Endpoint {
+    /// Must be called within a tokio runtime.
+    pub(crate) fn new(config: EndpointConfig, server: ServerConfig, socket: Arc<dyn Socket>) -> Self {
+        let allows_discovery = !socket.may_fragment();
+        let routes = Routes {
+            proto: quinn_proto::Endpoint::new(Arc::new(config), Some(Arc::new(server)), allows_discovery, None),
+            connections: HashMap::new(),
+            incoming: VecDeque::new(),
+            closed: None,
+            response: Vec::new(),
+        };
+        let receiver =
+            Receiver { memory: vec![0; BATCH * DATAGRAMS_BYTES_MAX], events: Vec::new(), frames: Vec::new() };
+        let shared = Arc::new(Shared {
+            socket,
+            timers: Timers::default(),
+            routes: Mutex::new(routes),
+            receiver: Mutex::new(receiver),
+            marked: Mutex::default(),
+            has_marked: AtomicBool::new(false),
+            roomless: Mutex::default(),
+            needs_room: Notify::new(),
+            incoming: Notify::new(),
+            idle: Notify::new(),
+        });
+        let tasks = [
+            tiebeam_world::spawn("net.receive", Arc::clone(&shared).receive_always()).into_guard(),
+            tiebeam_world::spawn("net.timers", Arc::clone(&shared).watch_timers()).into_guard(),
+            tiebeam_world::spawn("net.room", Arc::clone(&shared).watch_room()).into_guard(),
+        ];
+        let keeper = Arc::new(Keeper { shared: Arc::clone(&shared), _tasks: tasks });
+        Self { shared, keeper }
+    }
+
+    /// Begins to dial.
+    pub(crate) fn connect(&self, config: ClientConfig, to: SocketAddr, name: &str) -> Result<Connection, ConnectError> {
+        let inner = {
+            let mut routes = lock(&self.shared.routes);
+            if routes.closed.is_some() {
+                return Err(ConnectError::EndpointStopping);
+            }
+            let (handle, proto) = routes.proto.connect(tiebeam_world::clock(), config, to, name)?;
+            routes.add(&self.shared, handle, proto)
+        };
+        drop(inner.turn());
+        Ok(Connection::new(inner, Arc::clone(&self.keeper)))
+    }
+
+    /// Waits for somebody to dial; none once the endpoint was closed. Cancel safe.
+    pub(crate) async fn accept(&self) -> Option<Incoming> {
+        loop {
+            let mut notified = std::pin::pin!(self.shared.incoming.notified());
+            notified.as_mut().enable();
+            {
+                let mut routes = lock(&self.shared.routes);
+                if routes.closed.is_some() {
+                    return None;
+                }
+                if let Some(incoming) = routes.incoming.pop_front() {
+                    return Some(Incoming { endpoint: self.clone(), incoming: Some(incoming) });
+                }
+            }
+            notified.await;
+        }
+    }
+
+    /// Writes what waits in the lanes of all connections.
+    #[inline]
+    pub(crate) fn flush(&self) {
+        self.shared.flush();
+    }
+
+    pub(crate) fn open_connections(&self) -> usize {
+        lock(&self.shared.routes).proto.open_connections()
+    }
+
+    pub(crate) fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.shared.socket.local_addr()
+    }
+
+    /// Closes all connections and takes no more.
+    pub(crate) fn close(&self, code: VarInt, reason: &[u8]) {
+        let reason = Bytes::copy_from_slice(reason);
+        let (connections, incoming): (Vec<_>, _) = {
+            let mut routes = lock(&self.shared.routes);
+            routes.closed = Some((code, reason.clone()));
+            (routes.connections.values().cloned().collect(), std::mem::take(&mut routes.incoming))
+        };
+        for incoming in incoming {
+            self.refuse(incoming);
+        }
+        for connection in connections {
+            connection.close(code, reason.clone());
+        }
+        self.shared.incoming.notify_waiters();
+    }
+
+    /// Waits until all connections are forgotten.
+    pub(crate) async fn wait_idle(&self) {
+        loop {
+            let mut notified = std::pin::pin!(self.shared.idle.notified());
+            notified.as_mut().enable();
+            if lock(&self.shared.routes).connections.is_empty() {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    fn refuse(&self, incoming: quinn_proto::Incoming) {
+        let mut routes = lock(&self.shared.routes);
+        let Routes { proto, response, .. } = &mut *routes;
+        response.clear();
+        let transmit = proto.refuse(incoming, response);
+        self.shared.respond(&transmit, response);
+    }
+}
+
+impl Incoming {
+    pub(crate) fn remote_address(&self) -> SocketAddr {
+        self.incoming.as_ref().expect("taken only when it is consumed").remote_address()
+    }
+
+    /// Begins TLS with it.
+    pub(crate) fn accept(mut self) -> Result<Connection, ConnectionError> {
+        let incoming = self.incoming.take().expect("taken only when it is consumed");
+        let shared = &self.endpoint.shared;
+        let inner = {
+            let mut routes = lock(&shared.routes);
+            let Routes { proto, response, .. } = &mut *routes;
+            response.clear();
+            match proto.accept(incoming, tiebeam_world::clock(), response, None) {
+                Ok((handle, proto)) => routes.add(shared, handle, proto),
+                Err(error) => {
+                    if let Some(transmit) = error.response {
+                        shared.respond(&transmit, response);
+                    }
+                    return Err(error.cause);
+                }
+            }
+        };
+        drop(inner.turn());
+        Ok(Connection::new(inner, Arc::clone(&self.endpoint.keeper)))
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        // Connections and endpoint hold each other; nobody is left who could want either.
+        let connections = std::mem::take(&mut lock(&self.shared.routes).connections);
+        drop(connections);
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        if let Some(incoming) = self.incoming.take() {
+            self.endpoint.refuse(incoming);
+        }
+    }
+}
+
+impl Routes {
+    fn add(&mut self, shared: &Arc<Shared>, handle: ConnectionHandle, proto: quinn_proto::Connection) -> Arc<Inner> {
+        let inner = Arc::new(Inner::new(Arc::clone(shared), handle, proto));
+        self.connections.insert(handle, Arc::clone(&inner));
+        inner
+    }
+}
+
+impl Shared {
+    /// Puts a connection on the list of those to be flushed.
+    pub(super) fn mark(&self, connection: Arc<Inner>) {
+        lock(&self.marked).push(connection);
+        self.has_marked.store(true, Ordering::SeqCst);
+    }
+
+    #[inline]
+    fn flush(&self) {
+        if self.has_marked.load(Ordering::SeqCst) {
+            self.flush_marked();
+        }
+    }
+
+    #[cold]
+    fn flush_marked(&self) {
+        self.has_marked.store(false, Ordering::SeqCst);
+        let marked = std::mem::take(&mut *lock(&self.marked));
+        for connection in marked {
+            connection.flush();
+        }
+    }
+
+    /// Has a connection try again once the socket has room.
+    pub(super) fn wait_for_room(&self, connection: ConnectionHandle) {
+        lock(&self.roomless).push(connection);
+        self.needs_room.notify_one();
+    }
+
+    /// Takes in what a connection tells of itself. With that connection locked.
+    pub(super) fn told(&self, connection: ConnectionHandle, event: EndpointEvent) -> Option<ConnectionEvent> {
+        let mut routes = lock(&self.routes);
+        if event.is_drained() {
+            routes.connections.remove(&connection);
+            if routes.connections.is_empty() {
+                self.idle.notify_waiters();
+            }
+        }
+        routes.proto.handle_event(connection, event)
+    }
+
+    /// Waits until no frame is being handed over.
+    pub(super) fn drain(&self) {
+        drop(lock(&self.receiver));
+    }
+
+    /// Changes a connection and hands over the frames that this yields.
+    pub(super) fn take_in(&self, connection: &Inner, change: impl FnOnce(&mut State)) {
+        let mut receiver = lock(&self.receiver);
+        let mut turn = connection.turn();
+        change(&mut turn.state);
+        turn.state.read_lanes(self, &connection.notices, &mut receiver.frames);
+        drop(turn);
+        receiver.hand_over();
+    }
+
+    /// Takes in what has arrived; says whether that was as much as is taken at once.
+    fn receive(&self) -> std::io::Result<bool> {
+        let mut receiver = lock(&self.receiver);
+        let Receiver { memory, events, frames } = &mut *receiver;
+        let mut metas = [RecvMeta::default(); BATCH];
+        let count = {
+            let mut slices = memory.chunks_exact_mut(DATAGRAMS_BYTES_MAX).map(IoSliceMut::new);
+            let mut buffers: [_; BATCH] = std::array::from_fn(|_| slices.next().expect("memory is for BATCH buffers"));
+            self.socket.receive(&mut buffers, &mut metas)?
+        };
+        let arrived = metas[..count].iter().zip(memory.chunks_exact(DATAGRAMS_BYTES_MAX));
+        {
+            let mut routes = lock(&self.routes);
+            for (meta, buffer) in arrived {
+                let mut datagrams = BytesMut::from(&buffer[..meta.len]);
+                while !datagrams.is_empty() {
+                    let datagram = datagrams.split_to(meta.stride.clamp(1, datagrams.len()));
+                    self.route(&mut routes, meta, datagram, events);
+                }
+            }
+        }
+        let mut events = events.drain(..).peekable();
+        while let Some((connection, event)) = events.next() {
+            let mut turn: Turn<'_> = connection.turn();
+            turn.state.proto.handle_event(event);
+            while let Some((_, event)) = events.next_if(|(next, _)| Arc::ptr_eq(next, &connection)) {
+                turn.state.proto.handle_event(event);
+            }
+            turn.state.read_lanes(self, &connection.notices, frames);
+        }
+        drop(events);
+        receiver.hand_over();
+        Ok(count == BATCH)
+    }
+
+    fn route(
+        &self,
+        routes: &mut Routes,
+        meta: &RecvMeta,
+        datagram: BytesMut,
+        events: &mut Vec<(Arc<Inner>, ConnectionEvent)>,
+    ) {
+        let Routes { proto, connections, incoming, closed, response } = routes;
+        response.clear();
+        let ecn = meta.ecn.and_then(|ecn| EcnCodepoint::from_bits(ecn as u8));
+        let now = tiebeam_world::clock();
+        match proto.handle(now, meta.addr, meta.dst_ip, ecn, datagram, response) {
+            Some(DatagramEvent::ConnectionEvent(handle, event)) => {
+                if let Some(connection) = connections.get(&handle) {
+                    events.push((Arc::clone(connection), event));
+                }
+            }
+            Some(DatagramEvent::NewConnection(new)) if closed.is_some() => {
+                response.clear();
+                let transmit = proto.refuse(new, response);
+                self.respond(&transmit, response);
+            }
+            Some(DatagramEvent::NewConnection(new)) => {
+                incoming.push_back(new);
+                self.incoming.notify_waiters();
+            }
+            Some(DatagramEvent::Response(transmit)) => self.respond(&transmit, response),
+            None => {}
+        }
+    }
+
+    /// Sends a packet of no connection. If there is no room it is lost, and its cause will come again.
+    fn respond(&self, transmit: &quinn_proto::Transmit, response: &[u8]) {
+        drive::send(&*self.socket, transmit, response);
+    }
+
+    async fn receive_always(self: Arc<Self>) {
+        loop {
+            if let Err(error) = std::future::poll_fn(|cx| self.socket.poll_readable(cx)).await {
+                tracing::error!(%error, "socket can't be waited for, nothing is received any more");
+                return;
+            }
+            match self.receive() {
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                // A datagram that didn't reach its address, maybe: anybody can make the system say so.
+                Err(error) => tracing::debug!(%error, "nothing received"),
+            }
+            self.flush();
+        }
+    }
+
+    async fn watch_timers(self: Arc<Self>) {
+        loop {
+            for (deadline, handle) in self.timers.due().await {
+                let connection = lock(&self.routes).connections.get(&handle).cloned();
+                let Some(connection) = connection else { continue };
+                let mut turn = connection.turn();
+                // Armed for an earlier moment since, which was due before.
+                if turn.state.armed != Some(deadline) {
+                    continue;
+                }
+                turn.state.armed = None;
+                let now = tiebeam_world::clock();
+                if turn.proto().poll_timeout().is_some_and(|timeout| timeout <= now) {
+                    turn.proto().handle_timeout(now);
+                }
+            }
+            self.flush();
+        }
+    }
+
+    async fn watch_room(self: Arc<Self>) {
+        loop {
+            self.needs_room.notified().await;
+            if std::future::poll_fn(|cx| self.socket.poll_writable(cx)).await.is_err() {
+                return;
+            }
+            let roomless = std::mem::take(&mut *lock(&self.roomless));
+            for handle in roomless {
+                let connection = lock(&self.routes).connections.get(&handle).cloned();
+                if let Some(connection) = connection {
+                    drop(connection.turn());
+                }
+            }
+        }
+    }
+}
+
+impl Receiver {
+    /// Hands frames to those who take them, with no connection locked: they may send.
+    fn hand_over(&mut self) {
+        for Frame { taker, lane, body } in self.frames.drain(..) {
+            (taker.take)(lane, body);
+        }
+    }
+}
+
+/// How many buffers are filled at once.
+const BATCH: usize = 16;
+/// Size of each: the system joins datagrams up to the size that one can have.
+const DATAGRAMS_BYTES_MAX: usize = 64 * 1024;

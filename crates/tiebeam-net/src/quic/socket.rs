@@ -1,0 +1,89 @@
+use std::fmt;
+use std::io::{self, IoSliceMut};
+use std::net::SocketAddr;
+use std::task::{Context, Poll, ready};
+
+use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
+use tokio::io::Interest;
+
+/// Where datagrams come from and go to: the system's UDP socket, or a simulated one.
+pub trait Socket: Send + Sync + fmt::Debug + 'static {
+    /// Where it is bound.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+
+    /// Sends one or several datagrams to one address, without waiting.
+    ///
+    /// # Errors
+    /// `WouldBlock` if there is no room now, then nothing was sent; else what the system says.
+    fn send(&self, transmit: &Transmit<'_>) -> io::Result<()>;
+
+    /// Takes datagrams that have arrived, without waiting; returns how many buffers were filled.
+    ///
+    /// # Errors
+    /// `WouldBlock` if there are none; else what the system says.
+    fn receive(&self, buffers: &mut [IoSliceMut<'_>], metas: &mut [RecvMeta]) -> io::Result<usize>;
+
+    /// Waits until there may be datagrams. For one waiter.
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Waits until there may be room to send. For one waiter.
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// How many datagrams of one size one call of `send` takes.
+    fn segments_max(&self) -> usize {
+        1
+    }
+
+    /// Says whether the network may cut datagrams in pieces; their size then can't be found out.
+    fn may_fragment(&self) -> bool {
+        false
+    }
+}
+
+/// The system's.
+#[derive(Debug)]
+pub(crate) struct UdpSocket {
+    io: tokio::net::UdpSocket,
+    state: UdpSocketState,
+}
+
+impl UdpSocket {
+    pub(crate) fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
+        let state = UdpSocketState::new((&socket).into())?;
+        Ok(Self { io: tokio::net::UdpSocket::from_std(socket)?, state })
+    }
+}
+
+impl Socket for UdpSocket {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.io.local_addr()
+    }
+
+    fn send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        self.io.try_io(Interest::WRITABLE, || self.state.send((&self.io).into(), transmit))
+    }
+
+    fn receive(&self, buffers: &mut [IoSliceMut<'_>], metas: &mut [RecvMeta]) -> io::Result<usize> {
+        self.io.try_io(Interest::READABLE, || self.state.recv((&self.io).into(), buffers, metas))
+    }
+
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io.poll_recv_ready(cx)
+    }
+
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.io.poll_send_ready(cx))?;
+        Poll::Ready(Ok(()))
+    }
+
+    fn segments_max(&self) -> usize {
+        self.state.max_gso_segments()
+    }
+
+    fn may_fragment(&self) -> bool {
+        self.state.may_fragment()
+    }
+}
