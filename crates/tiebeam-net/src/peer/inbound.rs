@@ -34,9 +34,13 @@ pub(super) fn start(peer: &Peer, handler: Arc<dyn Handler>) {
         memory: Semaphore::new(INBOUND_BYTES_MAX / 1024),
         forbidden_said: AtomicBool::new(false),
     });
-    drop(tiebeam_world::spawn("net.requests", inbound.accept_requests()));
     let take = Box::new(move |lane, frame| handler.frame(lane, frame));
-    peer.inner.connection.serve(Taker { identity: peer.inner.identity.clone(), take });
+    let taker = Arc::new(Taker { identity: peer.inner.identity.clone(), take });
+    peer.inner.connection.serve(&taker);
+    drop(tiebeam_world::spawn("net.requests", async move {
+        inbound.accept_requests().await;
+        drop(taker);
+    }));
 }
 
 impl Inbound {

@@ -1,9 +1,9 @@
 use std::any::Any;
+use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::Waker;
 
 use bytes::Bytes;
@@ -38,6 +38,7 @@ pub(super) struct Inner {
     pub(super) endpoint: Arc<endpoint::Shared>,
     pub(super) state: Mutex<State>,
     pub(super) notices: Notices,
+    taker: Mutex<Weak<Taker>>,
     /// Whether it is on the endpoint's list of those to be flushed.
     pub(super) is_marked: AtomicBool,
 }
@@ -56,7 +57,7 @@ impl fmt::Debug for Connection {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.link.close(VarInt::from_u32(0), Bytes::new());
+        self.link.inner.part(|state, notices| state.close(VarInt::from_u32(0), Bytes::new(), notices));
     }
 }
 
@@ -94,12 +95,29 @@ impl Inner {
             endpoint,
             state: Mutex::new(State::new(handle, proto)),
             notices: Notices::default(),
+            taker: Mutex::default(),
             is_marked: AtomicBool::new(false),
         }
     }
 
+    pub(super) fn taker(&self) -> Option<Arc<Taker>> {
+        lock(&self.taker).upgrade()
+    }
+
+    pub(super) fn set_taker(&self, taker: &Arc<Taker>) {
+        *lock(&self.taker) = Arc::downgrade(taker);
+    }
+
     pub(super) fn turn(&self) -> Turn<'_> {
         Turn { inner: self, state: lock(&self.state) }
+    }
+
+    /// Changes the state on behalf of a handle that is being dropped, and leaves what follows to a task: a node whose runtime
+    /// was dropped is dead, and sends nothing.
+    pub(super) fn part(&self, change: impl FnOnce(&mut State, &Notices)) {
+        let mut state = lock(&self.state);
+        change(&mut state, &self.notices);
+        self.endpoint.drive_soon(state.handle);
     }
 
     pub(super) fn close(&self, code: VarInt, reason: Bytes) {
@@ -136,7 +154,7 @@ impl Connection {
         Self { handle: Arc::new(Handle { link: Link { inner }, _keeper: keeper }) }
     }
 
-    fn inner(&self) -> &Inner {
+    pub(super) fn inner(&self) -> &Inner {
         &self.handle.link.inner
     }
 
@@ -207,9 +225,11 @@ impl Connection {
     }
 
     /// Gives the peer's lanes to `taker`, from their beginning.
-    pub(crate) fn serve(&self, taker: Taker) {
+    ///
+    /// Whoever holds it keeps it served: the taker knows the connection, so the connection must not hold the taker.
+    pub(crate) fn serve(&self, taker: &Arc<Taker>) {
         let inner = self.inner();
-        inner.endpoint.take_in(inner, |state| state.lanes.serve(Arc::new(taker)));
+        inner.endpoint.take_in(inner, taker);
     }
 
     /// Waits until whoever takes frames has got the last of them. The connection has ended.

@@ -10,7 +10,7 @@ use quinn_proto::{ConnectionError, ConnectionHandle, Dir, Event, StreamEvent, St
 use tokio::sync::Notify;
 
 use super::endpoint;
-use super::lanes::{Frame, Lanes};
+use super::lanes::{Frame, Lanes, Taker};
 use super::socket::Socket;
 use crate::refusal::Reason;
 
@@ -80,13 +80,19 @@ impl State {
     }
 
     /// Reads the lanes. The frames are to be handed over in this order, once the connection's lock is free.
-    pub(super) fn read_lanes(&mut self, endpoint: &endpoint::Shared, notices: &Notices, frames: &mut Vec<Frame>) {
+    pub(super) fn read_lanes(
+        &mut self,
+        endpoint: &endpoint::Shared,
+        notices: &Notices,
+        taker: &Arc<Taker>,
+        frames: &mut Vec<Frame>,
+    ) {
         self.take_events(endpoint, notices);
         if self.error.is_some() {
             return;
         }
-        if let Err(violation) = self.lanes.read(&mut self.proto, frames) {
-            tracing::warn!(remote = %self.proto.remote_address(), detail = violation.0, "peer violated the protocol");
+        if let Err(violation) = self.lanes.read(&mut self.proto, taker, frames) {
+            tracing::warn!(peer = %taker.identity, detail = violation.0, "peer violated the protocol");
             self.close(Reason::Protocol.code(), violation.0.into(), notices);
         }
     }
@@ -115,7 +121,7 @@ impl State {
             };
             if !send(socket, &transmit, &self.buffer) {
                 self.unsent = Some(transmit);
-                endpoint.wait_for_room(self.handle);
+                endpoint.drive_soon(self.handle);
                 return false;
             }
         }

@@ -14,8 +14,8 @@ use tiebeam_world::TaskGuard;
 use tokio::sync::Notify;
 
 use super::connection::{Connection, Inner, Turn};
-use super::drive::{self, State};
-use super::lanes::Frame;
+use super::drive;
+use super::lanes::{Frame, Taker};
 use super::socket::Socket;
 use super::timers::Timers;
 use crate::peer::lock;
@@ -40,9 +40,9 @@ pub(super) struct Shared {
     receiver: Mutex<Receiver>,
     marked: Mutex<Vec<Arc<Inner>>>,
     has_marked: AtomicBool,
-    /// Connections that wait for room in the socket.
-    roomless: Mutex<Vec<ConnectionHandle>>,
-    needs_room: Notify,
+    /// Connections that a task is to drive, once the socket has room.
+    later: Mutex<Vec<ConnectionHandle>>,
+    has_later: Notify,
     incoming: Notify,
     idle: Notify,
 }
@@ -89,15 +89,15 @@ impl Endpoint {
             receiver: Mutex::new(receiver),
             marked: Mutex::default(),
             has_marked: AtomicBool::new(false),
-            roomless: Mutex::default(),
-            needs_room: Notify::new(),
+            later: Mutex::default(),
+            has_later: Notify::new(),
             incoming: Notify::new(),
             idle: Notify::new(),
         });
         let tasks = [
             tiebeam_world::spawn("net.receive", Arc::clone(&shared).receive_always()).into_guard(),
             tiebeam_world::spawn("net.timers", Arc::clone(&shared).watch_timers()).into_guard(),
-            tiebeam_world::spawn("net.room", Arc::clone(&shared).watch_room()).into_guard(),
+            tiebeam_world::spawn("net.later", Arc::clone(&shared).drive_later()).into_guard(),
         ];
         let keeper = Arc::new(Keeper { shared: Arc::clone(&shared), _tasks: tasks });
         Self { shared, keeper }
@@ -219,7 +219,8 @@ impl Drop for Keeper {
     fn drop(&mut self) {
         // Connections and endpoint hold each other; nobody is left who could want either.
         let connections = std::mem::take(&mut lock(&self.shared.routes).connections);
-        drop(connections);
+        let marked = std::mem::take(&mut *lock(&self.shared.marked));
+        drop((connections, marked));
     }
 }
 
@@ -262,10 +263,10 @@ impl Shared {
         }
     }
 
-    /// Has a connection try again once the socket has room.
-    pub(super) fn wait_for_room(&self, connection: ConnectionHandle) {
-        lock(&self.roomless).push(connection);
-        self.needs_room.notify_one();
+    /// Has a task drive a connection once the socket has room.
+    pub(super) fn drive_soon(&self, connection: ConnectionHandle) {
+        lock(&self.later).push(connection);
+        self.has_later.notify_one();
     }
 
     /// Takes in what a connection tells of itself. With that connection locked.
@@ -285,13 +286,11 @@ impl Shared {
         drop(lock(&self.receiver));
     }
 
-    /// Changes a connection and hands over the frames that this yields.
-    pub(super) fn take_in(&self, connection: &Inner, change: impl FnOnce(&mut State)) {
+    /// Hands the frames that have arrived on a connection so far to whoever begins to take them.
+    pub(super) fn take_in(&self, connection: &Inner, taker: &Arc<Taker>) {
         let mut receiver = lock(&self.receiver);
-        let mut turn = connection.turn();
-        change(&mut turn.state);
-        turn.state.read_lanes(self, &connection.notices, &mut receiver.frames);
-        drop(turn);
+        connection.set_taker(taker);
+        connection.turn().state.read_lanes(self, &connection.notices, taker, &mut receiver.frames);
         receiver.hand_over();
     }
 
@@ -318,12 +317,16 @@ impl Shared {
         }
         let mut events = events.drain(..).peekable();
         while let Some((connection, event)) = events.next() {
+            // Before the lock and dropped after it: with it goes the handler, which may be the connection's last user.
+            let taker = connection.taker();
             let mut turn: Turn<'_> = connection.turn();
             turn.state.proto.handle_event(event);
             while let Some((_, event)) = events.next_if(|(next, _)| Arc::ptr_eq(next, &connection)) {
                 turn.state.proto.handle_event(event);
             }
-            turn.state.read_lanes(self, &connection.notices, frames);
+            if let Some(taker) = &taker {
+                turn.state.read_lanes(self, &connection.notices, taker, frames);
+            }
         }
         drop(events);
         receiver.hand_over();
@@ -402,14 +405,14 @@ impl Shared {
         }
     }
 
-    async fn watch_room(self: Arc<Self>) {
+    async fn drive_later(self: Arc<Self>) {
         loop {
-            self.needs_room.notified().await;
+            self.has_later.notified().await;
             if std::future::poll_fn(|cx| self.socket.poll_writable(cx)).await.is_err() {
                 return;
             }
-            let roomless = std::mem::take(&mut *lock(&self.roomless));
-            for handle in roomless {
+            let later = std::mem::take(&mut *lock(&self.later));
+            for handle in later {
                 let connection = lock(&self.routes).connections.get(&handle).cloned();
                 if let Some(connection) = connection {
                     drop(connection.turn());

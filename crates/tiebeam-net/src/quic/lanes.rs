@@ -48,7 +48,6 @@ impl OutLane {
 #[derive(Default)]
 pub(super) struct Lanes {
     out: Vec<Out>,
-    taker: Option<Arc<Taker>>,
     inbound: BTreeMap<StreamId, In>,
     open: BTreeSet<Lane>,
     /// Streams that may have bytes to read.
@@ -94,7 +93,6 @@ impl Lanes {
             out.chunks.clear();
             out.lane.waiting().end(SendError::Lost);
         }
-        self.taker = None;
         self.inbound.clear();
         self.readable.clear();
     }
@@ -128,10 +126,6 @@ impl Lanes {
         true
     }
 
-    pub(super) fn serve(&mut self, taker: Arc<Taker>) {
-        self.taker = Some(taker);
-    }
-
     /// Notes that a stream may have bytes to read; says whether it is a lane's.
     pub(super) fn note_readable(&mut self, stream: StreamId) -> bool {
         let is_lane = self.inbound.contains_key(&stream);
@@ -145,17 +139,15 @@ impl Lanes {
     pub(super) fn read(
         &mut self,
         connection: &mut quinn_proto::Connection,
+        taker: &Arc<Taker>,
         frames: &mut Vec<Frame>,
     ) -> Result<(), Violation> {
-        if self.taker.is_none() {
-            return Ok(());
-        }
         while let Some(stream) = connection.streams().accept(Dir::Uni) {
             self.inbound.insert(stream, In::default());
             self.readable.push(stream);
         }
         while let Some(stream) = self.readable.pop() {
-            self.read_stream(connection, stream, frames)?;
+            self.read_stream(connection, stream, taker, frames)?;
         }
         Ok(())
     }
@@ -164,9 +156,10 @@ impl Lanes {
         &mut self,
         connection: &mut quinn_proto::Connection,
         stream: StreamId,
+        taker: &Arc<Taker>,
         frames: &mut Vec<Frame>,
     ) -> Result<(), Violation> {
-        let (Some(taker), Some(inbound)) = (&self.taker, self.inbound.get_mut(&stream)) else { return Ok(()) };
+        let Some(inbound) = self.inbound.get_mut(&stream) else { return Ok(()) };
         let mut recv = connection.recv_stream(stream);
         let mut chunks = match recv.read(true) {
             Ok(chunks) => chunks,

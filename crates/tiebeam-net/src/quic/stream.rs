@@ -123,16 +123,16 @@ impl SendStream {
 
 impl Drop for SendStream {
     fn drop(&mut self) {
-        let mut turn = self.connection.turn();
-        turn.stopped().remove(&self.id);
-        turn.writers().remove(&self.id);
-        if turn.error().is_some() {
-            return;
-        }
-        if let Err(FinishError::Stopped(code)) = turn.proto().send_stream(self.id).finish() {
-            // Already closed is well, too.
-            let _ = turn.proto().send_stream(self.id).reset(code);
-        }
+        self.connection.inner().part(|state, _| {
+            state.stopped.remove(&self.id);
+            state.writers.remove(&self.id);
+            if state.error.is_none()
+                && let Err(FinishError::Stopped(code)) = state.proto.send_stream(self.id).finish()
+            {
+                // Already closed is well, too.
+                let _ = state.proto.send_stream(self.id).reset(code);
+            }
+        });
     }
 }
 
@@ -215,10 +215,14 @@ impl RecvStream {
 
 impl Drop for RecvStream {
     fn drop(&mut self) {
-        let mut turn = self.connection.turn();
-        turn.readers().remove(&self.id);
-        if !self.is_over && turn.error().is_none() {
-            let _ = turn.proto().recv_stream(self.id).stop(VarInt::from_u32(0));
+        if self.is_over {
+            return;
         }
+        self.connection.inner().part(|state, _| {
+            state.readers.remove(&self.id);
+            if state.error.is_none() {
+                let _ = state.proto.recv_stream(self.id).stop(VarInt::from_u32(0));
+            }
+        });
     }
 }
