@@ -21,6 +21,26 @@ pub trait Router: Send + Sync {
     /// [`NoConnection`]: it was not taken. What was taken and is lost later is told by
     /// [`System::node_down`](crate::System::node_down), after which nothing more of that connection is delivered.
     fn route(&self, to: NodeId, signal: RemoteSignal) -> Result<(), NoConnection>;
+
+    /// Sends what it has gathered. Called after [`Router::route`], at once outside of actors, and by workers before they
+    /// sleep and at least every 16 turns, so that one packet carries what many actors send.
+    fn flush(&self) {}
+
+    /// Takes in what has arrived, if that can be done here and now.
+    fn poll(&self) -> Polled {
+        Polled::Quiet
+    }
+}
+
+/// What [`Router::poll`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Polled {
+    /// Something has arrived and was delivered.
+    Arrived,
+    /// Nothing, but something has arrived a moment ago: looking again is cheaper than being woken.
+    Hot,
+    /// Nothing, and there is no reason to look again.
+    Quiet,
 }
 
 /// Whom a message is for.

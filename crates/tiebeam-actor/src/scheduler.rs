@@ -23,6 +23,7 @@ use std::time::Duration;
 use crossbeam_deque::{Injector, Steal, Stealer, Worker as Queue};
 use futures::task::AtomicWaker;
 
+use crate::Polled;
 use crate::raw::ready::Ready;
 use crate::watchdog::TurnAt;
 
@@ -52,10 +53,21 @@ pub(crate) struct Shared {
     sleepers: AtomicUsize,
     /// Workers that were not dropped.
     workers: AtomicUsize,
-    /// What drops the processes that sleep, when the last worker is gone.
-    abandon: Box<dyn Fn() + Send + Sync>,
+    hooks: Box<dyn Hooks>,
+    /// Whether one of the workers looks for what arrives, instead of going to sleep.
+    is_polled: AtomicBool,
     /// Whether the last worker is gone, for threads that wait for that.
     is_over: (Mutex<bool>, Condvar),
+}
+
+/// What workers ask of their system.
+pub(crate) trait Hooks: Send + Sync {
+    /// Sends to other nodes what processes have sent.
+    fn flush(&self);
+    /// Takes in what has arrived from other nodes.
+    fn poll(&self) -> Polled;
+    /// Drops the processes that sleep: the last worker is gone.
+    fn abandon(&self);
 }
 
 /// What others see of a worker.
@@ -95,11 +107,15 @@ impl Scheduler {
         self.shared.get().is_some()
     }
 
-    /// Starts the workers unless they run. `abandon` must abandon all processes, `watch` is told of the
-    /// workers; those of the first call count.
-    pub(crate) fn start(&self, watch: impl FnOnce(Arc<Shared>), abandon: impl Fn() + Send + Sync + 'static) {
+    /// Says whether this thread runs a worker of it.
+    pub(crate) fn runs_here(&self) -> bool {
+        self.shared.get().is_some_and(|shared| ptr::eq(Arc::as_ptr(shared), SHARED.get()))
+    }
+
+    /// Starts the workers unless they run. `watch` is told of the workers; the arguments of the first call count.
+    pub(crate) fn start(&self, watch: impl FnOnce(Arc<Shared>), hooks: impl Hooks + 'static) {
         self.shared.get_or_init(|| {
-            let shared = start(Box::new(abandon));
+            let shared = start(Box::new(hooks));
             watch(Arc::clone(&shared));
             shared
         });
@@ -132,8 +148,7 @@ pub(crate) fn queue_again(process: Ready) {
 /// Says whether this thread runs a worker of the process's system.
 #[inline]
 fn is_of_here(process: &Ready) -> bool {
-    let shared = process.process().scheduler().shared.get();
-    shared.is_some_and(|shared| ptr::eq(Arc::as_ptr(shared), SHARED.get()))
+    process.process().scheduler().runs_here()
 }
 
 /// Puts a process at the end of the worker's queue; has another worker help if there is something before it, or if told.
@@ -160,7 +175,7 @@ fn put_outside(process: Ready) {
     }
 }
 
-fn start(abandon: Box<dyn Fn() + Send + Sync>) -> Arc<Shared> {
+fn start(hooks: Box<dyn Hooks>) -> Arc<Shared> {
     let count = tokio::runtime::Handle::current().metrics().num_workers().max(1);
     let queues: Vec<Queue<Ready>> = (0..count).map(|_| Queue::new_fifo()).collect();
     let seat = |queue: &Queue<Ready>| Seat {
@@ -175,7 +190,8 @@ fn start(abandon: Box<dyn Fn() + Send + Sync>) -> Arc<Shared> {
         seats: queues.iter().map(seat).collect(),
         sleepers: AtomicUsize::new(0),
         workers: AtomicUsize::new(count),
-        abandon,
+        hooks,
+        is_polled: AtomicBool::new(false),
         is_over: (Mutex::new(false), Condvar::new()),
     });
     for (index, queue) in queues.into_iter().enumerate() {
@@ -286,7 +302,9 @@ impl Worker {
         let started = tiebeam_world::now();
         let (mut nexts, mut turns) = (0, 0);
         loop {
-            let Some(process) = self.take(&mut nexts).or_else(|| self.sleep(cx, &mut nexts)) else { return };
+            let is_late = || tiebeam_world::now().since(started) > TURN_TIME_MAX;
+            let ready = self.take(&mut nexts).or_else(|| self.poll_others(&mut nexts, is_late));
+            let Some(process) = ready.or_else(|| self.sleep(cx, &mut nexts)) else { return };
             // A process catches what its actor's code throws; this is for faults of the runtime itself, of which the
             // other processes must not die.
             let seat = &self.shared.seats[self.index];
@@ -297,8 +315,12 @@ impl Worker {
             }
             self.shared.seats[self.index].serial.store(0, Ordering::Relaxed);
             turns += 1;
-            let is_late = || turns % TURNS_PER_LOOK == 0 && tiebeam_world::now().since(started) > TURN_TIME_MAX;
-            if turns >= TURNS_MAX || is_late() {
+            let looks = turns % TURNS_PER_LOOK == 0;
+            if looks {
+                self.shared.hooks.flush();
+            }
+            if turns >= TURNS_MAX || (looks && is_late()) {
+                self.shared.hooks.flush();
                 // Not a plain wake-up, which would have another of tokio's threads come and take this worker: it is woken
                 // after tokio has looked at its sockets and timers.
                 let _ = std::pin::pin!(tokio::task::yield_now()).poll(cx);
@@ -318,6 +340,27 @@ impl Worker {
             return Some(process);
         }
         LOCAL.with(|local| local.borrow().as_ref()?.take(self.index, nexts, self.turns))
+    }
+
+    /// Sends what is to be sent, and takes in what arrives as long as that is likely: an answer that is on its way comes
+    /// sooner than this thread would be woken, as BEAM's schedulers reckon too (`+sbwt`). One worker at a time does.
+    fn poll_others(&mut self, nexts: &mut u32, is_late: impl Fn() -> bool) -> Option<Ready> {
+        let shared = Arc::clone(&self.shared);
+        shared.hooks.flush();
+        if shared.is_polled.swap(true, Ordering::Acquire) {
+            return None;
+        }
+        let mut found = None;
+        loop {
+            let polled = shared.hooks.poll();
+            found = found.or_else(|| self.take(nexts));
+            if found.is_some() || polled == Polled::Quiet || is_late() {
+                break;
+            }
+            std::hint::spin_loop();
+        }
+        shared.is_polled.store(false, Ordering::Release);
+        found
     }
 
     /// Goes to sleep unless there is work after all.
@@ -344,7 +387,7 @@ impl Drop for Worker {
         while queue.pop().is_some() {}
         if is_last {
             while retry(|| shared.injector.steal()).is_some() {}
-            (shared.abandon)();
+            shared.hooks.abandon();
             *shared.is_over.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
             shared.is_over.1.notify_all();
         }

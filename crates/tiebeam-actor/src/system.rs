@@ -8,7 +8,7 @@ mod remote;
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use tiebeam_wire::{Incarnation, NodeId};
@@ -18,9 +18,9 @@ pub use introspect::{ProcessInfo, ProcessTree, Status};
 
 use crate::cell::{Process, Signal};
 use crate::raw::{current, slot};
-use crate::scheduler::Scheduler;
+use crate::scheduler::{self, Scheduler};
 use crate::watchdog;
-use crate::{Actor, Addr, CallError, ExitKind, ExitReason, Named, Pid, Ref, RegisterError, Router, Starter};
+use crate::{Actor, Addr, CallError, ExitKind, ExitReason, Named, Pid, Polled, Ref, RegisterError, Router, Starter};
 use names::Names;
 use processes::Processes;
 use remote::Calls;
@@ -226,13 +226,7 @@ impl System {
             let watch = move |shared| {
                 watchdog::start(shared, stuck_after, move |serial| found.upgrade()?.processes.get(serial));
             };
-            self.inner.scheduler.start(watch, move || {
-                let Some(inner) = inner.upgrade() else { return };
-                // Each holds the system, and the system them.
-                inner.processes.take_all().into_iter().for_each(Process::abandon);
-                // So may what carries signals.
-                drop(inner.router.write().unwrap_or_else(PoisonError::into_inner).take());
-            });
+            self.inner.scheduler.start(watch, Hooks(inner));
         };
         if !self.inner.scheduler.is_started() {
             start();
@@ -314,6 +308,35 @@ impl System {
 
     fn names(&self) -> MutexGuard<'_, Names> {
         self.inner.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What workers ask of their system.
+struct Hooks(Weak<Inner>);
+
+impl scheduler::Hooks for Hooks {
+    fn flush(&self) {
+        self.with_router(|router| router.flush());
+    }
+
+    fn poll(&self) -> Polled {
+        self.with_router(|router| router.poll()).unwrap_or(Polled::Quiet)
+    }
+
+    fn abandon(&self) {
+        let Some(inner) = self.0.upgrade() else { return };
+        // Each holds the system, and the system them.
+        inner.processes.take_all().into_iter().for_each(Process::abandon);
+        // So may what carries signals.
+        drop(inner.router.write().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+impl Hooks {
+    fn with_router<T>(&self, work: impl FnOnce(&dyn Router) -> T) -> Option<T> {
+        // Cloned, since what it takes in may send, and so would take the lock twice.
+        let router = self.0.upgrade()?.router.read().unwrap_or_else(PoisonError::into_inner).clone();
+        router.map(|router| work(&*router))
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::sync::Weak;
 
-use tiebeam_actor::{NoConnection, Pid, RemoteSignal, Router};
+use bytes::{BufMut, BytesMut};
+use tiebeam_actor::{NoConnection, Pid, Polled, RemoteSignal, Router};
 use tiebeam_net::LANES;
 use tiebeam_wire::{NodeId, codec};
 
@@ -21,14 +22,29 @@ impl Router for LaneRouter {
         let node = self.node.upgrade().ok_or(NoConnection)?;
         let (sender, receiver) = signal.pair();
         let lane = lane_of(sender, receiver);
-        let frame = codec::encode_sized(SIGNAL_VERSION, &signal, HEAD_BYTES + body_bytes(&signal));
-        // Held over `send`: see `Node::sessions`.
+        // Held while the frame is queued: see `Node::sessions`.
         let sessions = node.sessions();
         let session = sessions.get(&to).ok_or(NoConnection)?;
-        session.lanes[lane].send(frame.into()).map_err(|error| {
+        let write = |buffer: &mut BytesMut| codec::encode_into(SIGNAL_VERSION, &signal, &mut buffer.writer());
+        session.lanes[lane].queue(HEAD_BYTES + body_bytes(&signal), write).map_err(|error| {
             tracing::debug!(%to, %error, "signal not sent");
             NoConnection
         })
+    }
+
+    fn flush(&self) {
+        if let Some(node) = self.node.upgrade() {
+            node.endpoint.flush();
+        }
+    }
+
+    fn poll(&self) -> Polled {
+        let polled = self.node.upgrade().map(|node| node.endpoint.poll());
+        match polled {
+            Some(tiebeam_net::Polled::Arrived) => Polled::Arrived,
+            Some(tiebeam_net::Polled::Hot) => Polled::Hot,
+            Some(tiebeam_net::Polled::Quiet) | None => Polled::Quiet,
+        }
     }
 }
 

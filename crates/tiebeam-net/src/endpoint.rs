@@ -143,6 +143,12 @@ impl Endpoint {
         self.quic.flush();
     }
 
+    /// Takes in what has arrived, in this thread and without waiting: for a thread that has nothing else to do.
+    #[must_use]
+    pub fn poll(&self) -> Polled {
+        self.quic.poll()
+    }
+
     /// Closes all connections with [`Reason::Shutdown`] and takes no more.
     pub fn close(&self) {
         self.quic.close(Reason::Shutdown.code(), b"");
@@ -152,6 +158,17 @@ impl Endpoint {
     pub async fn idle(&self) {
         self.quic.wait_idle().await;
     }
+}
+
+/// What [`Endpoint::poll`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Polled {
+    /// Datagrams have arrived and were taken in.
+    Arrived,
+    /// None, but some have arrived a moment ago, so that looking again is cheaper than being woken.
+    Hot,
+    /// None, or another thread takes them in.
+    Quiet,
 }
 
 /// Somebody who dialled and isn't authenticated.

@@ -28,7 +28,7 @@ mod tls;
 mod transport;
 
 pub use config::{COOKIE_BYTES_MIN, Config, Cookie, CookieTooShort, Credentials, CredentialsError};
-pub use endpoint::{BindError, Endpoint, Stranger};
+pub use endpoint::{BindError, Endpoint, Polled, Stranger};
 pub use handshake::Candidate;
 pub use identity::{Identity, IdentityError, NAME_BYTES_MAX};
 pub use peer::{Declined, FRAME_BYTES_MAX, Handler, LANES, Lane, LaneSender, Peer, RequestError, SendError};

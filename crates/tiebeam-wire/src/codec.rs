@@ -62,10 +62,18 @@ pub fn encode<T: Serialize + ?Sized>(version: u8, value: &T) -> Vec<u8> {
 #[must_use]
 pub fn encode_sized<T: Serialize + ?Sized>(version: u8, value: &T, size: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(size + 1);
-    bytes.push(version);
-    bincode::serde::encode_into_std_write(value, &mut bytes, bincode::config::standard())
-        .expect("derived Serialize into memory doesn't fail");
+    encode_into(version, value, &mut bytes);
     bytes
+}
+
+/// As [`encode`], behind what `bytes` holds already; for memory that can't refuse.
+///
+/// # Panics
+/// As [`encode`], and if writing to `bytes` fails.
+pub fn encode_into<T: Serialize + ?Sized>(version: u8, value: &T, bytes: &mut impl std::io::Write) {
+    bytes.write_all(&[version]).expect("memory takes what is written");
+    bincode::serde::encode_into_std_write(value, bytes, bincode::config::standard())
+        .expect("derived Serialize into memory doesn't fail");
 }
 
 /// Decodes what [`encode`] made with the same `version`.

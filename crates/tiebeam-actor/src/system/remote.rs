@@ -99,8 +99,14 @@ impl System {
 
     /// Sends to another node.
     pub(crate) fn route(&self, to: NodeId, signal: RemoteSignal) -> Result<(), NoConnection> {
-        let router = self.inner.router.read().unwrap_or_else(PoisonError::into_inner).clone();
-        router.ok_or(NoConnection)?.route(to, signal)
+        let router = self.inner.router.read().unwrap_or_else(PoisonError::into_inner);
+        let router = router.as_ref().ok_or(NoConnection)?;
+        router.route(to, signal)?;
+        // A worker gathers what its processes send.
+        if !self.inner.scheduler.runs_here() {
+            router.flush();
+        }
+        Ok(())
     }
 
     /// Notes a call to another node.

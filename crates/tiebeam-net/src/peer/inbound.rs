@@ -1,7 +1,7 @@
 //! Serves what a peer opens.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use quinn_proto::VarInt;

@@ -90,7 +90,11 @@ impl Turn<'_> {
 }
 
 impl Inner {
-    pub(super) fn new(endpoint: Arc<endpoint::Shared>, handle: ConnectionHandle, proto: quinn_proto::Connection) -> Self {
+    pub(super) fn new(
+        endpoint: Arc<endpoint::Shared>,
+        handle: ConnectionHandle,
+        proto: quinn_proto::Connection,
+    ) -> Self {
         Self {
             endpoint,
             state: Mutex::new(State::new(handle, proto)),

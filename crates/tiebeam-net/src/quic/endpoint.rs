@@ -1,8 +1,9 @@
 use std::collections::{HashMap, VecDeque};
-use std::io::IoSliceMut;
+use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, TryLockError};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use quinn_proto::{
@@ -18,6 +19,7 @@ use super::drive;
 use super::lanes::{Frame, Taker};
 use super::socket::Socket;
 use super::timers::Timers;
+use crate::Polled;
 use crate::peer::lock;
 
 /// A socket with its connections. Cheap to clone.
@@ -61,6 +63,8 @@ struct Receiver {
     memory: Vec<u8>,
     events: Vec<(Arc<Inner>, ConnectionEvent)>,
     frames: Vec<Frame>,
+    /// When something has arrived last.
+    arrived: Option<Instant>,
 }
 
 /// Somebody who dialled. Dropping it refuses.
@@ -80,8 +84,12 @@ impl Endpoint {
             closed: None,
             response: Vec::new(),
         };
-        let receiver =
-            Receiver { memory: vec![0; BATCH * DATAGRAMS_BYTES_MAX], events: Vec::new(), frames: Vec::new() };
+        let receiver = Receiver {
+            memory: vec![0; BATCH * DATAGRAMS_BYTES_MAX],
+            events: Vec::new(),
+            frames: Vec::new(),
+            arrived: None,
+        };
         let shared = Arc::new(Shared {
             socket,
             timers: Timers::default(),
@@ -141,11 +149,15 @@ impl Endpoint {
         self.shared.flush();
     }
 
+    pub(crate) fn poll(&self) -> Polled {
+        self.shared.poll()
+    }
+
     pub(crate) fn open_connections(&self) -> usize {
         lock(&self.shared.routes).proto.open_connections()
     }
 
-    pub(crate) fn local_addr(&self) -> std::io::Result<SocketAddr> {
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
         self.shared.socket.local_addr()
     }
 
@@ -294,16 +306,36 @@ impl Shared {
         receiver.hand_over();
     }
 
-    /// Takes in what has arrived; says whether that was as much as is taken at once.
-    fn receive(&self) -> std::io::Result<bool> {
-        let mut receiver = lock(&self.receiver);
-        let Receiver { memory, events, frames } = &mut *receiver;
+    fn poll(&self) -> Polled {
+        let mut receiver = match self.receiver.try_lock() {
+            Ok(receiver) => receiver,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Polled::Quiet,
+        };
+        let is_hot = |arrived: Instant| tiebeam_world::clock().duration_since(arrived) < HOT;
+        if !receiver.arrived.is_some_and(is_hot) {
+            return Polled::Quiet;
+        }
+        match self.receive(&mut receiver, |socket, buffers, metas| socket.receive_now(buffers, metas)) {
+            Ok(()) => Polled::Arrived,
+            Err(_) => Polled::Hot,
+        }
+    }
+
+    /// Takes in what has arrived.
+    fn receive(
+        &self,
+        receiver: &mut Receiver,
+        take: impl FnOnce(&dyn Socket, &mut [IoSliceMut<'_>], &mut [RecvMeta]) -> io::Result<usize>,
+    ) -> io::Result<()> {
+        let Receiver { memory, events, frames, arrived: last } = &mut *receiver;
         let mut metas = [RecvMeta::default(); BATCH];
         let count = {
             let mut slices = memory.chunks_exact_mut(DATAGRAMS_BYTES_MAX).map(IoSliceMut::new);
             let mut buffers: [_; BATCH] = std::array::from_fn(|_| slices.next().expect("memory is for BATCH buffers"));
-            self.socket.receive(&mut buffers, &mut metas)?
+            take(&*self.socket, &mut buffers, &mut metas)?
         };
+        *last = Some(tiebeam_world::clock());
         let arrived = metas[..count].iter().zip(memory.chunks_exact(DATAGRAMS_BYTES_MAX));
         {
             let mut routes = lock(&self.routes);
@@ -330,7 +362,7 @@ impl Shared {
         }
         drop(events);
         receiver.hand_over();
-        Ok(count == BATCH)
+        Ok(())
     }
 
     fn route(
@@ -375,9 +407,13 @@ impl Shared {
                 tracing::error!(%error, "socket can't be waited for, nothing is received any more");
                 return;
             }
-            match self.receive() {
-                Ok(_) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            let received = {
+                let mut receiver = lock(&self.receiver);
+                self.receive(&mut receiver, |socket, buffers, metas| socket.receive(buffers, metas))
+            };
+            match received {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 // A datagram that didn't reach its address, maybe: anybody can make the system say so.
                 Err(error) => tracing::debug!(%error, "nothing received"),
             }
@@ -431,6 +467,8 @@ impl Receiver {
     }
 }
 
+/// How long something that has arrived makes it likely that more does. Being woken takes about as long where cores sleep.
+const HOT: Duration = Duration::from_micros(50);
 /// How many buffers are filled at once.
 const BATCH: usize = 16;
 /// Size of each: the system joins datagrams up to the size that one can have.

@@ -26,6 +26,14 @@ pub trait Socket: Send + Sync + fmt::Debug + 'static {
     /// `WouldBlock` if there are none; else what the system says.
     fn receive(&self, buffers: &mut [IoSliceMut<'_>], metas: &mut [RecvMeta]) -> io::Result<usize>;
 
+    /// As `receive`, by asking the system itself, whatever it said before.
+    ///
+    /// # Errors
+    /// As `receive`.
+    fn receive_now(&self, buffers: &mut [IoSliceMut<'_>], metas: &mut [RecvMeta]) -> io::Result<usize> {
+        self.receive(buffers, metas)
+    }
+
     /// Waits until there may be datagrams. For one waiter.
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
@@ -68,6 +76,10 @@ impl Socket for UdpSocket {
 
     fn receive(&self, buffers: &mut [IoSliceMut<'_>], metas: &mut [RecvMeta]) -> io::Result<usize> {
         self.io.try_io(Interest::READABLE, || self.state.recv((&self.io).into(), buffers, metas))
+    }
+
+    fn receive_now(&self, buffers: &mut [IoSliceMut<'_>], metas: &mut [RecvMeta]) -> io::Result<usize> {
+        self.state.recv((&self.io).into(), buffers, metas)
     }
 
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
