@@ -94,6 +94,14 @@ struct Worker {
     turns: u32,
 }
 
+/// What a worker found that had nothing to do.
+enum Found {
+    Ready(Ready),
+    /// Nothing yet, and it was time to let others have their turn.
+    Hope,
+    Nothing,
+}
+
 thread_local! {
     static LOCAL: RefCell<Option<Local>> = const { RefCell::new(None) };
     /// The worker's next seat, apart from the rest since most go there.
@@ -272,6 +280,12 @@ impl Local {
     }
 }
 
+/// Gives tokio's other tasks their turn. Not by a plain wake-up, which would have another of tokio's threads come and take
+/// this worker: it is woken after tokio has looked at its sockets and timers.
+fn pass(cx: &mut Context<'_>) {
+    let _ = std::pin::pin!(tokio::task::yield_now()).poll(cx);
+}
+
 fn retry(steal: impl Fn() -> Steal<Ready>) -> Option<Ready> {
     loop {
         match steal() {
@@ -303,8 +317,17 @@ impl Worker {
         let (mut nexts, mut turns) = (0, 0);
         loop {
             let is_late = || tiebeam_world::now().since(started) > TURN_TIME_MAX;
-            let ready = self.take(&mut nexts).or_else(|| self.poll_others(&mut nexts, is_late));
-            let Some(process) = ready.or_else(|| self.sleep(cx, &mut nexts)) else { return };
+            let process = match self.take(&mut nexts) {
+                Some(process) => process,
+                None => match self.poll_others(&mut nexts, is_late) {
+                    Found::Ready(process) => process,
+                    Found::Hope => return pass(cx),
+                    Found::Nothing => match self.sleep(cx, &mut nexts) {
+                        Some(process) => process,
+                        None => return,
+                    },
+                },
+            };
             // A process catches what its actor's code throws; this is for faults of the runtime itself, of which the
             // other processes must not die.
             let seat = &self.shared.seats[self.index];
@@ -321,10 +344,7 @@ impl Worker {
             }
             if turns >= TURNS_MAX || (looks && is_late()) {
                 self.shared.hooks.flush();
-                // Not a plain wake-up, which would have another of tokio's threads come and take this worker: it is woken
-                // after tokio has looked at its sockets and timers.
-                let _ = std::pin::pin!(tokio::task::yield_now()).poll(cx);
-                return;
+                return pass(cx);
             }
         }
     }
@@ -344,21 +364,25 @@ impl Worker {
 
     /// Sends what is to be sent, and takes in what arrives as long as that is likely: an answer that is on its way comes
     /// sooner than this thread would be woken, as BEAM's schedulers reckon too (`+sbwt`). One worker at a time does.
-    fn poll_others(&mut self, nexts: &mut u32, is_late: impl Fn() -> bool) -> Option<Ready> {
+    fn poll_others(&mut self, nexts: &mut u32, is_late: impl Fn() -> bool) -> Found {
         let shared = Arc::clone(&self.shared);
         shared.hooks.flush();
         if shared.is_polled.swap(true, Ordering::Acquire) {
-            return None;
+            return Found::Nothing;
         }
-        let mut found = None;
-        loop {
+        let found = loop {
             let polled = shared.hooks.poll();
-            found = found.or_else(|| self.take(nexts));
-            if found.is_some() || polled == Polled::Quiet || is_late() {
-                break;
+            if let Some(process) = self.take(nexts) {
+                break Found::Ready(process);
+            }
+            if polled == Polled::Quiet {
+                break Found::Nothing;
+            }
+            if is_late() {
+                break Found::Hope;
             }
             std::hint::spin_loop();
-        }
+        };
         shared.is_polled.store(false, Ordering::Release);
         found
     }

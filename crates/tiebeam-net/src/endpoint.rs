@@ -167,7 +167,7 @@ pub enum Polled {
     Arrived,
     /// None, but some have arrived a moment ago, so that looking again is cheaper than being woken.
     Hot,
-    /// None, or another thread takes them in.
+    /// None.
     Quiet,
 }
 

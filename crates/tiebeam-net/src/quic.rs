@@ -13,6 +13,7 @@
 mod connection;
 mod drive;
 mod endpoint;
+mod heat;
 mod lanes;
 mod socket;
 mod stream;

@@ -3,7 +3,6 @@ use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, TryLockError};
-use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use quinn_proto::{
@@ -16,6 +15,7 @@ use tokio::sync::Notify;
 
 use super::connection::{Connection, Inner, Turn};
 use super::drive;
+use super::heat::Heat;
 use super::lanes::{Frame, Taker};
 use super::socket::Socket;
 use super::timers::Timers;
@@ -63,8 +63,7 @@ struct Receiver {
     memory: Vec<u8>,
     events: Vec<(Arc<Inner>, ConnectionEvent)>,
     frames: Vec<Frame>,
-    /// When something has arrived last.
-    arrived: Option<Instant>,
+    heat: Heat,
 }
 
 /// Somebody who dialled. Dropping it refuses.
@@ -88,7 +87,7 @@ impl Endpoint {
             memory: vec![0; BATCH * DATAGRAMS_BYTES_MAX],
             events: Vec::new(),
             frames: Vec::new(),
-            arrived: None,
+            heat: Heat::default(),
         };
         let shared = Arc::new(Shared {
             socket,
@@ -310,14 +309,17 @@ impl Shared {
         let mut receiver = match self.receiver.try_lock() {
             Ok(receiver) => receiver,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return Polled::Quiet,
+            // Another thread takes in what has arrived.
+            Err(TryLockError::WouldBlock) => return Polled::Hot,
         };
-        let is_hot = |arrived: Instant| tiebeam_world::clock().duration_since(arrived) < HOT;
-        if !receiver.arrived.is_some_and(is_hot) {
+        if !receiver.heat.is_hot(tiebeam_world::clock()) {
             return Polled::Quiet;
         }
         match self.receive(&mut receiver, |socket, buffers, metas| socket.receive_now(buffers, metas)) {
-            Ok(()) => Polled::Arrived,
+            Ok(()) => {
+                receiver.heat.hit(tiebeam_world::clock());
+                Polled::Arrived
+            }
             Err(_) => Polled::Hot,
         }
     }
@@ -328,14 +330,13 @@ impl Shared {
         receiver: &mut Receiver,
         take: impl FnOnce(&dyn Socket, &mut [IoSliceMut<'_>], &mut [RecvMeta]) -> io::Result<usize>,
     ) -> io::Result<()> {
-        let Receiver { memory, events, frames, arrived: last } = &mut *receiver;
+        let Receiver { memory, events, frames, .. } = &mut *receiver;
         let mut metas = [RecvMeta::default(); BATCH];
         let count = {
             let mut slices = memory.chunks_exact_mut(DATAGRAMS_BYTES_MAX).map(IoSliceMut::new);
             let mut buffers: [_; BATCH] = std::array::from_fn(|_| slices.next().expect("memory is for BATCH buffers"));
             take(&*self.socket, &mut buffers, &mut metas)?
         };
-        *last = Some(tiebeam_world::clock());
         let arrived = metas[..count].iter().zip(memory.chunks_exact(DATAGRAMS_BYTES_MAX));
         {
             let mut routes = lock(&self.routes);
@@ -409,7 +410,11 @@ impl Shared {
             }
             let received = {
                 let mut receiver = lock(&self.receiver);
-                self.receive(&mut receiver, |socket, buffers, metas| socket.receive(buffers, metas))
+                let received = self.receive(&mut receiver, |socket, buffers, metas| socket.receive(buffers, metas));
+                if received.is_ok() {
+                    receiver.heat.woken(tiebeam_world::clock());
+                }
+                received
             };
             match received {
                 Ok(()) => {}
@@ -467,8 +472,6 @@ impl Receiver {
     }
 }
 
-/// How long something that has arrived makes it likely that more does. Being woken takes about as long where cores sleep.
-const HOT: Duration = Duration::from_micros(50);
 /// How many buffers are filled at once.
 const BATCH: usize = 16;
 /// Size of each: the system joins datagrams up to the size that one can have.
