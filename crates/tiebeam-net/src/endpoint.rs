@@ -71,15 +71,16 @@ impl Endpoint {
         client.transport_config(transport);
 
         let socket_error = |source| BindError::Socket { address: config.listen, source };
-        let socket = transport::bind(config.listen, config.socket_buffer_bytes).map_err(socket_error)?;
+        let socket = transport::socket(&config).map_err(socket_error)?;
         let bound = socket.local_addr().map_err(socket_error)?;
         let address = config.advertise.unwrap_or(bound);
         if address.ip().is_unspecified() || address.port() == 0 {
             return Err(BindError::Advertise(address));
         }
         let runtime = Arc::new(quinn::TokioRuntime);
-        let quinn =
-            quinn::Endpoint::new(transport::endpoint(&config), Some(server), socket, runtime).map_err(socket_error)?;
+        let settings = transport::endpoint(&config);
+        let quinn = quinn::Endpoint::new_with_abstract_socket(settings, Some(server), socket, runtime)
+            .map_err(socket_error)?;
         let handshakes = Arc::new(Semaphore::new(config.handshakes_max));
         let mut me = Me::new(config, address);
         disguise(&mut me.hello);

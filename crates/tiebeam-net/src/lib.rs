@@ -16,6 +16,7 @@
 
 pub mod ca;
 mod config;
+mod datagrams;
 mod endpoint;
 mod handshake;
 mod hello;
@@ -27,6 +28,7 @@ mod tls;
 mod transport;
 
 pub use config::{COOKIE_BYTES_MIN, Config, Cookie, CookieTooShort, Credentials, CredentialsError};
+pub use datagrams::Datagrams;
 pub use endpoint::{BindError, Endpoint, Stranger};
 pub use handshake::Candidate;
 pub use identity::{Identity, IdentityError, NAME_BYTES_MAX};
