@@ -1,0 +1,26 @@
+//! Runs whole nodes in one process, on virtual time, from a seed.
+//!
+//! - [`Simulation`] is a cluster: real actor systems, real clusters, real QUIC and TLS, over a [`network::Network`] that is
+//!   a model. Nodes are started, crashed and paused, links are cut and made worse, clocks are skewed.
+//! - [`interpose`] answers for the clocks and the entropy of the thread, so that the same seed does the same, byte for byte.
+//!
+//! Invariants: one thread runs all nodes of a simulation. Time stands still while a node works, and goes on to whatever
+//! is due next. Nothing that is written into the [`log::Log`] depends on anything but the seed and the program.
+//!
+//! What it does not do: it simulates no disk and no threads; what a node does on a thread of its own is not repeatable.
+//! Linux alone.
+//!
+//! Further reading: ADR 0027; `docs/glossary.md`.
+
+pub mod interpose;
+
+mod clock;
+mod host;
+pub mod log;
+pub mod network;
+mod shared;
+mod simulation;
+mod trace;
+
+pub use shared::{Shared, Site, draw};
+pub use simulation::{SECOND, Simulation, Work, on_thread};
