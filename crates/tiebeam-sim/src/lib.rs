@@ -15,12 +15,15 @@
 pub mod interpose;
 
 mod clock;
+pub mod faults;
 mod host;
 pub mod log;
 pub mod network;
+pub mod run;
 mod shared;
 mod simulation;
 mod trace;
+pub mod workload;
 
 pub use shared::{Shared, Site, draw};
 pub use simulation::{SECOND, Simulation, Work, on_thread};

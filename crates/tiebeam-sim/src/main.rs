@@ -1,19 +1,125 @@
-//! thin
-use std::sync::Arc;
-use futures::FutureExt;
-use tiebeam_sim::{SECOND, Simulation, on_thread};
-fn main() {
-    let seed = std::env::args().nth(1).and_then(|s| s.parse().ok()).unwrap_or(1);
-    let (hash, count, lines, sees) = on_thread(seed, move || {
-        let mut sim = Simulation::new(seed, 3, tracing::Level::DEBUG, Arc::new(|_| async {}.boxed())).unwrap();
-        for node in sim.nodes().to_vec() { sim.start(node); }
-        sim.run_until(3 * SECOND);
-        let all = sim.nodes().to_vec();
-        let sees = sim.sees(all[0], &all);
-        sim.run_until(300 * SECOND);
-        let state = sim.shared().lines();
-        (state.0, state.1, state.2, sees)
-    });
-    for line in lines.iter().take(60) { println!("{line}"); }
-    println!("{hash:x} {count} {sees}");
+//! Runs seeds: one in this process, or many, each in a process of its own, two at once.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitCode, Stdio};
+
+use anyhow::Context as _;
+use clap::Parser;
+use tiebeam_sim::log::Log;
+use tiebeam_sim::run::{Outcome, Plan, run};
+use tracing::Level;
+
+/// Runs whole nodes in one process, on virtual time, from a seed.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    /// The one seed to run.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How many seeds to run, each in a process of its own.
+    #[arg(long, conflicts_with = "seed")]
+    seeds: Option<u64>,
+    /// The first of them.
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+    /// How many run at once.
+    #[arg(long, default_value_t = 2)]
+    jobs: usize,
+    /// Number of nodes.
+    #[arg(long, default_value_t = 5)]
+    nodes: u64,
+    /// Until when there are faults, in virtual seconds; half a minute of quiet follows.
+    #[arg(long, default_value_t = 270)]
+    faults: u64,
+    /// Which traces go into the log.
+    #[arg(long, default_value = "info")]
+    level: Level,
+    /// Where to write the log in any case; without it, after a failure, into `sim-SEED.log` in the folder of temporary files.
+    #[arg(long)]
+    log: Option<PathBuf>,
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let cli = Cli::parse();
+    match (cli.seed, cli.seeds) {
+        (Some(seed), _) => one(&cli, seed),
+        (None, Some(count)) => many(&cli, count),
+        (None, None) => anyhow::bail!("say --seed N, or --seeds COUNT"),
+    }
+}
+
+/// Runs one seed here.
+fn one(cli: &Cli, seed: u64) -> anyhow::Result<ExitCode> {
+    quieten();
+    let plan = Plan { seed, nodes: cli.nodes, faults_until_s: cli.faults, level: cli.level, ..Plan::new(seed) };
+    let Outcome { failure, log, joined_after } = run(plan);
+    let mut out = std::io::stdout().lock();
+    if let Some(path) = &cli.log {
+        write(&log, path)?;
+    }
+    let Some(failure) = failure else {
+        let joined_ms = joined_after.unwrap_or(0) / 1_000_000;
+        writeln!(out, "seed {seed}: {:016x}, {} events, joined after {joined_ms} ms", log.hash(), log.count())?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let path = cli.log.clone().unwrap_or_else(|| std::env::temp_dir().join(format!("sim-{seed}.log")));
+    write(&log, &path)?;
+    writeln!(out, "make sim SEED={seed}   # {failure} (log: {})", path.display())?;
+    Ok(ExitCode::FAILURE)
+}
+
+/// Runs seeds in processes of their own.
+fn many(cli: &Cli, count: u64) -> anyhow::Result<ExitCode> {
+    let mut running: Vec<(u64, Child)> = Vec::new();
+    let mut failed = 0;
+    let myself = std::env::current_exe().context("this program has no path")?;
+    for seed in cli.from..cli.from + count {
+        if running.len() >= cli.jobs.max(1) {
+            let (oldest, child) = running.remove(0);
+            failed += u64::from(!ended(oldest, child)?);
+        }
+        let mut command = Command::new(&myself);
+        command.args(["--seed", &seed.to_string(), "--nodes", &cli.nodes.to_string()]);
+        command.args(["--faults", &cli.faults.to_string(), "--level", &cli.level.to_string()]);
+        running.push((seed, command.stdout(Stdio::piped()).spawn().context("seed can't be run")?));
+    }
+    for (seed, child) in running {
+        failed += u64::from(!ended(seed, child)?);
+    }
+    writeln!(std::io::stdout(), "{} of {count} seeds hold, from {}", count - failed, cli.from)?;
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Waits for a seed; shows what it says if it failed, and says whether it held.
+fn ended(seed: u64, child: Child) -> anyhow::Result<bool> {
+    let output = child.wait_with_output().context("seed can't be waited for")?;
+    if output.status.success() {
+        return Ok(true);
+    }
+    let mut out = std::io::stdout().lock();
+    out.write_all(&output.stdout)?;
+    if output.stdout.is_empty() {
+        writeln!(out, "make sim SEED={seed}   # ended as {}", output.status)?;
+    }
+    Ok(false)
+}
+
+fn write(log: &Log, path: &std::path::Path) -> anyhow::Result<()> {
+    let file = std::fs::File::create(path).with_context(|| format!("log {} can't be written", path.display()))?;
+    let mut file = std::io::BufWriter::new(file);
+    for entry in log.entries() {
+        writeln!(file, "{entry}")?;
+    }
+    file.flush().context("log can't be written")
+}
+
+/// Actors that are meant to panic do so in silence: what matters of it is in the log.
+fn quieten() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if panic.payload_as_str() != Some(tiebeam_sim::workload::MEANT_PANIC) {
+            usual(panic);
+        }
+    }));
 }

@@ -93,6 +93,10 @@ impl Shared {
         self.state().failure.clone()
     }
 
+    pub(crate) fn take_log(&self) -> Log {
+        std::mem::take(&mut self.state().log)
+    }
+
     pub(crate) fn leave_datagrams_out(&self) {
         self.state().logs_datagrams = false;
     }
@@ -241,11 +245,4 @@ impl Site {
 #[must_use]
 pub fn draw(range: std::ops::Range<u64>) -> u64 {
     range.start + tiebeam_world::random() % (range.end - range.start).max(1)
-}
-impl Shared {
-    /// thin
-    pub fn lines(&self) -> (u64, u64, Vec<String>) {
-        let s = self.state();
-        (s.log.hash(), s.log.count(), s.log.entries().map(ToString::to_string).collect())
-    }
 }
