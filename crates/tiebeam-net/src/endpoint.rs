@@ -79,8 +79,8 @@ impl Endpoint {
         }
         let runtime = Arc::new(quinn::TokioRuntime);
         let settings = transport::endpoint(&config);
-        let quinn = quinn::Endpoint::new_with_abstract_socket(settings, Some(server), socket, runtime)
-            .map_err(socket_error)?;
+        let quinn =
+            quinn::Endpoint::new_with_abstract_socket(settings, Some(server), socket, runtime).map_err(socket_error)?;
         let handshakes = Arc::new(Semaphore::new(config.handshakes_max));
         let mut me = Me::new(config, address);
         disguise(&mut me.hello);

@@ -53,8 +53,9 @@ impl Clock {
     pub(crate) fn when(&self, shown: u64) -> u64 {
         let ahead = i128::from(shown.saturating_sub(self.anchor.1));
         let rate = MILLION + i128::from(self.fast_ppm);
-        let since = u64::try_from((ahead * MILLION + rate - 1) / rate).unwrap_or(u64::MAX);
-        let mut at = self.anchor.0.saturating_add(since);
+        let since = u64::try_from(ahead * MILLION / rate).unwrap_or(u64::MAX);
+        // Rounding is one off at most, in either direction.
+        let mut at = self.anchor.0.saturating_add(since.saturating_sub(1));
         while at < u64::MAX && self.monotonic(at) < shown {
             at += 1;
         }

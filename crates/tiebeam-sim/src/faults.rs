@@ -110,10 +110,9 @@ impl Chance<'_> {
                 let (other, link) = (self.node(), self.link());
                 vec![(at, Fault::Change(node, other, link)), (self.after(at, 1_000, 20_000), Fault::Reset(node, other))]
             }
-            16 => vec![
-                (at, Fault::ChangeAll(self.link())),
-                (self.after(at, 1_000, 10_000), Fault::ChangeAll(Link::GOOD)),
-            ],
+            16 => {
+                vec![(at, Fault::ChangeAll(self.link())), (self.after(at, 1_000, 10_000), Fault::ChangeAll(Link::GOOD))]
+            }
             17 => vec![(at, Fault::Rate(node, self.rng.i32(-10_000..=10_000)))],
             18 => vec![(at, Fault::Jump(node, self.after(0, 1, 5_000)))],
             _ => vec![(at, Fault::Wall(node, self.rng.i64(-1_800..=1_800)))],
@@ -139,7 +138,7 @@ impl Chance<'_> {
 
     fn link(&mut self) -> Link {
         let permille = [0, 10, 100, 400];
-        let mut some = |rng: &mut fastrand::Rng| permille[rng.usize(..permille.len())];
+        let some = |rng: &mut fastrand::Rng| permille[rng.usize(..permille.len())];
         let rng = &mut self.rng;
         Link {
             delay_us: [200, 2_000, 40_000, 300_000][rng.usize(..4)],

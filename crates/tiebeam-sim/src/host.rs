@@ -145,7 +145,6 @@ impl Host {
 }
 
 /// A runtime without sockets, which says when it has nothing to do in place of waiting.
-#[expect(clippy::expect_used, reason = "a runtime without sockets asks the system for nothing")]
 fn runtime() -> Runtime {
     let unparked = || {
         interpose::unparked();

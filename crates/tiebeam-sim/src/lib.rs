@@ -18,6 +18,7 @@ mod clock;
 pub mod faults;
 mod host;
 pub mod log;
+pub mod members;
 pub mod network;
 pub mod run;
 mod shared;

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
 
 use anyhow::Context as _;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use tiebeam_sim::log::Log;
+use tiebeam_sim::members;
 use tiebeam_sim::run::{Outcome, Plan, run};
 use tracing::Level;
 
@@ -14,6 +15,8 @@ use tracing::Level;
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
 struct Cli {
+    #[command(subcommand)]
+    scenario: Option<Scenario>,
     /// The one seed to run.
     #[arg(long)]
     seed: Option<u64>,
@@ -40,13 +43,38 @@ struct Cli {
     log: Option<PathBuf>,
 }
 
+/// What else can be run.
+#[derive(Debug, Subcommand)]
+enum Scenario {
+    /// Measure how membership behaves with many nodes; prints a row of a table.
+    Members {
+        /// How many nodes.
+        #[arg(long, default_value_t = 50)]
+        nodes: u64,
+        /// What everything follows from.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+}
+
 fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
+    if let Some(Scenario::Members { nodes, seed }) = cli.scenario {
+        return members(nodes, seed);
+    }
     match (cli.seed, cli.seeds) {
         (Some(seed), _) => one(&cli, seed),
         (None, Some(count)) => many(&cli, count),
         (None, None) => anyhow::bail!("say --seed N, or --seeds COUNT"),
     }
+}
+
+/// Measures membership here.
+fn members(nodes: u64, seed: u64) -> anyhow::Result<ExitCode> {
+    let report = members::measure(seed, nodes).map_err(anyhow::Error::msg)?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}\n{report}", members::HEAD)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Runs one seed here.

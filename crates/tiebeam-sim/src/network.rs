@@ -234,7 +234,8 @@ mod tests {
     #[test]
     fn chance_loses_doubles_and_reorders_as_told() {
         let link = Link { loss_permille: 200, ..STEADY };
-        assert_eq!(arrivals(link, 7, 10), [(1000, 0), (2000, 1), (5000, 4), (6000, 5), (7000, 6), (10000, 9)]);
+        let arrived = [(1000, 0), (2000, 1), (3000, 2), (5000, 4), (6000, 5), (8000, 7), (9000, 8), (10_000, 9)];
+        assert_eq!(arrivals(link, 7, 10), arrived);
         let link = Link { duplicate_permille: 1000, ..STEADY };
         assert_eq!(arrivals(link, 7, 2), [(1000, 0), (1000, 0), (2000, 1), (2000, 1)]);
         let link = Link { reorder_permille: 300, ..STEADY };

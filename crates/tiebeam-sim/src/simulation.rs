@@ -93,8 +93,7 @@ impl Simulation {
         let Some(host) = self.hosts.get_mut(&node).filter(|host| !host.is_up()) else { return };
         let incarnation = Incarnation(host.incarnation.0 + 1);
         let cookie = Cookie::new("a secret of the simulation").expect("longer than a cookie's least");
-        let mut net =
-            tiebeam_net::Config::new(address(node), incarnation, self.credentials[&node].clone(), cookie);
+        let mut net = tiebeam_net::Config::new(address(node), incarnation, self.credentials[&node].clone(), cookie);
         net.advertise = Some(address(node));
         let mut config = Config::new(net);
         config.seeds = self.nodes.iter().take(SEED_NODES).map(|node| address(*node)).collect();

@@ -32,7 +32,8 @@ impl Subscriber for ToLog {
         let mut line = Line(format!("{} ", event.metadata().level()));
         event.record(&mut line);
         // Whatever fell over did so outside of an actor, or it would have been told otherwise.
-        let is_fault = *event.metadata().level() == Level::ERROR && event.metadata().target().starts_with("tiebeam_world");
+        let is_fault =
+            *event.metadata().level() == Level::ERROR && event.metadata().target().starts_with("tiebeam_world");
         if is_fault {
             self.shared.fail(line.0);
         } else {

@@ -36,8 +36,8 @@ pub trait Workload: Send + Sync {
 pub struct End {
     /// The latest start of each node; all are up.
     pub latest: BTreeMap<NodeId, Incarnation>,
-    /// When everybody was connected to everybody after the faults, in nanoseconds.
-    pub joined_at: u64,
+    /// Since when everybody must have been connected to everybody, in nanoseconds.
+    pub quiet_from: u64,
     /// Where to say that something broke.
     pub shared: Arc<Shared>,
 }
@@ -53,7 +53,12 @@ impl End {
 /// All workloads there are.
 #[must_use]
 pub fn all() -> Vec<Arc<dyn Workload>> {
-    vec![Arc::new(Members::default()), Arc::new(Streams::default()), Arc::new(Ties::default()), Arc::new(Calls::default())]
+    vec![
+        Arc::new(Members::default()),
+        Arc::new(Streams::default()),
+        Arc::new(Ties::default()),
+        Arc::new(Calls::default()),
+    ]
 }
 
 /// What actors say that panic on purpose.

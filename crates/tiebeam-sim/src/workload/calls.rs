@@ -82,7 +82,8 @@ async fn call(site: Site, book: Arc<Mutex<Book>>) {
         question
     };
     let answer = site.system.named::<Oracle>(target, NAME).call(Ask { question, work_ms }).timeout(timeout).await;
-    let took = site.shared.now() - began - (site.shared.paused_nanos(site.node()) - paused).min(site.shared.now() - began);
+    let took =
+        site.shared.now() - began - (site.shared.paused_nanos(site.node()) - paused).min(site.shared.now() - began);
     let mut book = lock(&book);
     book.under_way.remove(&question);
     if took > limit {

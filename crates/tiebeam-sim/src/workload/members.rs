@@ -1,7 +1,8 @@
 //! Each node listens to its membership.
 //!
 //! Must hold: events of a member alternate, `Up` first; a `Down` names the start that was up; no start is up after a later
-//! one was. When the network is healed and everybody is up at everybody's, in the latest start, nobody is lost again.
+//! one was. Soon after the network is healed everybody is up at everybody's, in the
+//! latest start, and nobody is lost again.
 //!
 //! Breaks if, for example, a session's end is not told, or the next session starts before it.
 
@@ -55,7 +56,7 @@ impl Workload for Members {
 
     fn check(&self, end: &End) {
         let book = lock(&self.book);
-        if let Some((at, node, lost)) = book.last_down.filter(|(at, ..)| *at > end.joined_at) {
+        if let Some((at, node, lost)) = book.last_down.filter(|(at, ..)| *at > end.quiet_from) {
             end.shared.fail(format!("{node} loses {lost} at {at}, in a network without faults"));
         }
         for (node, incarnation) in &end.latest {
@@ -63,7 +64,8 @@ impl Workload for Members {
             for (other, latest) in end.latest.iter().filter(|(other, _)| *other != node) {
                 let of_other = heard.and_then(|heard| heard.get(other));
                 if of_other != Some(&(*latest, true)) {
-                    end.shared.fail(format!("in the end {node} has heard {of_other:?} of {other}, which is up as {latest}"));
+                    end.shared
+                        .fail(format!("in the end {node} has heard {of_other:?} of {other}, which is up as {latest}"));
                 }
             }
         }

@@ -67,7 +67,8 @@ impl Workload for Streams {
             for (to, incarnation) in end.latest.iter().filter(|(to, _)| *to != from) {
                 let arrived = book.arrived.get(&(*from, *to, *incarnation));
                 if arrived.is_none_or(|at| at + STALLED_NANOS < now) {
-                    end.shared.fail(format!("notes of {from} no longer arrive at {to}: the last one did at {arrived:?}"));
+                    end.shared
+                        .fail(format!("notes of {from} no longer arrive at {to}: the last one did at {arrived:?}"));
                 }
             }
         }

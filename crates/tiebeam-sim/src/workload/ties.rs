@@ -51,7 +51,8 @@ impl Workload for Ties {
     fn begin(&self, site: Site) -> BoxFuture<'static, ()> {
         let book = Arc::clone(&self.book);
         async move {
-            let nursery = site.system.starter().named(NAME).spawn::<Nursery>((Arc::clone(&site.shared), Arc::clone(&book)));
+            let nursery =
+                site.system.starter().named(NAME).spawn::<Nursery>((Arc::clone(&site.shared), Arc::clone(&book)));
             let nursery = nursery.await.err();
             let watcher = site.system.spawn::<Watcher>((site.clone(), book)).await.err();
             if let Some(error) = nursery.or(watcher) {
@@ -166,12 +167,21 @@ struct Watcher {
     site: Site,
     book: Shelf,
     ties: BTreeMap<Pid, Tie>,
+    /// Whose link was dissolved last, and when.
+    unlinked: Option<(Pid, u64)>,
 }
 
 /// What is still to come of a child.
 struct Tie {
     down: Option<Ref>,
     exit: bool,
+}
+
+impl Watcher {
+    /// An exit that waits already when its link is dissolved stays, and is handled at the same moment.
+    fn waited(&self, child: Pid) -> bool {
+        self.unlinked == Some((child, self.site.shared.now()))
+    }
 }
 
 const LOOK: u64 = 0;
@@ -182,7 +192,7 @@ impl Actor for Watcher {
     async fn init((site, book): Self::Args, ctx: &mut Ctx<Self>) -> Result<Self, ExitReason> {
         ctx.trap_exit();
         ctx.send_after(Duration::from_millis(draw(1..1000)), LOOK);
-        Ok(Self { site, book, ties: BTreeMap::new() })
+        Ok(Self { site, book, ties: BTreeMap::new(), unlinked: None })
     }
 
     async fn info(&mut self, info: Info, ctx: &mut Ctx<Self>) {
@@ -194,11 +204,13 @@ impl Actor for Watcher {
                 ctx.send_after(Duration::from_millis(draw(100..900)), LOOK);
             }
             Info::Down { monitor, pid, reason } => {
-                let is_due = self.ties.get_mut(&pid).is_some_and(|tie| tie.down.take_if(|due| *due == monitor).is_some());
+                let is_due =
+                    self.ties.get_mut(&pid).is_some_and(|tie| tie.down.take_if(|due| *due == monitor).is_some());
                 self.told(me, pid, &reason, is_due, "down");
             }
             Info::Exit { from, reason } => {
-                let is_due = self.ties.get_mut(&from).is_some_and(|tie| std::mem::take(&mut tie.exit));
+                let is_due =
+                    self.ties.get_mut(&from).is_some_and(|tie| std::mem::take(&mut tie.exit)) || self.waited(from);
                 self.told(me, from, &reason, is_due, "exit");
             }
             Info::Timeout => {}
@@ -228,6 +240,7 @@ impl Watcher {
             0 => ctx.exit(child, ExitReason::Kill),
             1 if tie.exit => {
                 tie.exit = false;
+                self.unlinked = Some((child, self.site.shared.now()));
                 ctx.unlink(child);
             }
             2 => tie.down.take().into_iter().for_each(|monitor| ctx.demonitor(monitor)),

@@ -1,0 +1,5 @@
+//! Whole nodes on virtual time.
+
+mod interpose;
+mod nodes;
+mod seeds;
