@@ -148,7 +148,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = |nanos: &u64| nanos / 1_000_000;
         let percentile = |times: &[u64], percent: usize| {
-            times.get((times.len() * percent).div_ceil(100).saturating_sub(1)).map_or(0, |at| ms(at))
+            times.get((times.len() * percent).div_ceil(100).saturating_sub(1)).map_or(0, &ms)
         };
         write!(
             f,

@@ -113,7 +113,7 @@ fn join(simulation: &mut Simulation, end: u64) -> Option<u64> {
     let (nodes, mut joined_at) = (simulation.nodes().to_vec(), None);
     while simulation.shared().failure().is_none() {
         let blind: Vec<_> = nodes.iter().filter(|node| !simulation.sees(**node, &nodes)).collect();
-        joined_at = if blind.is_empty() { joined_at.or(Some(simulation.now())) } else { None };
+        joined_at = if blind.is_empty() { joined_at.or_else(|| Some(simulation.now())) } else { None };
         if simulation.now() >= end {
             if joined_at.is_none() {
                 let seconds = JOINED_NANOS_MAX / SECOND;

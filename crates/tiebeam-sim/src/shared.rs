@@ -242,7 +242,7 @@ impl Site {
     pub fn other(&self) -> NodeId {
         let others: Vec<NodeId> = self.nodes.iter().copied().filter(|node| *node != self.node()).collect();
         let index = usize::try_from(tiebeam_world::random() % others.len().max(1) as u64).unwrap_or(0);
-        others.get(index).copied().unwrap_or(self.node())
+        others.get(index).copied().unwrap_or_else(|| self.node())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Each node calls an oracle on the others, with deadlines that are sometimes too short.
+//! Each node calls an oracle on the others, or sends a request to them, with deadlines that are sometimes too short.
 //!
 //! Must hold: a call ends once, by its deadline, and with the answer to its own question. An oracle is asked the same question
 //! at most once, and an answer means that it was. In the end no call is under way beyond its deadline.
@@ -10,10 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use tiebeam_actor::{Actor, Ctx, Deferred, ExitReason, ReplyTo, Table};
+use tiebeam_cluster::{Handler, Service};
 use tiebeam_wire::{Incarnation, NodeId};
 
 use super::{End, Workload, lock};
@@ -24,6 +26,7 @@ const SLACK_NANOS: u64 = 10_000_000;
 /// The same in the share of the time by which a clock may be slow, in hundredths.
 const SLACK_PERCENT: u64 = 3;
 const NAME: &str = "oracle";
+const SERVICE: Service = Service::APPLICATION;
 
 /// The workload.
 #[derive(Debug, Default)]
@@ -48,6 +51,7 @@ impl Workload for Calls {
             if let Err(error) = site.system.starter().named(NAME).spawn::<Oracle>(args).await {
                 site.shared.fail(format!("oracle does not start: {error}"));
             }
+            site.cluster.serve(SERVICE, handler(Arc::clone(&site.shared), Arc::clone(&book)));
             drop(tiebeam_world::spawn("sim.calls", async move {
                 loop {
                     tiebeam_world::sleep(Duration::from_millis(draw(50..600))).await;
@@ -81,7 +85,14 @@ async fn call(site: Site, book: Arc<Mutex<Book>>) {
         book.under_way.insert(question, (site.node(), site.incarnation(), began + limit));
         question
     };
-    let answer = site.system.named::<Oracle>(target, NAME).call(Ask { question, work_ms }).timeout(timeout).await;
+    let answer = if draw(0..3) == 0 {
+        let body = [question.to_be_bytes(), work_ms.to_be_bytes()].concat().into();
+        let answer = site.cluster.request(target, SERVICE, body, timeout).await;
+        answer.map(|body| word(&body, 0)).map_err(|error| error.to_string())
+    } else {
+        let oracle = site.system.named::<Oracle>(target, NAME);
+        oracle.call(Ask { question, work_ms }).timeout(timeout).await.map_err(|error| error.to_string())
+    };
     let took =
         site.shared.now() - began - (site.shared.paused_nanos(site.node()) - paused).min(site.shared.now() - began);
     let mut book = lock(&book);
@@ -94,6 +105,29 @@ async fn call(site: Site, book: Arc<Mutex<Book>>) {
     {
         site.shared.fail(format!("call {question} of {} is answered {answer}", site.node()));
     }
+}
+
+/// Reads one of the numbers that a body is made of.
+fn word(body: &[u8], index: usize) -> u64 {
+    let word = body.chunks_exact(8).nth(index).and_then(|word| word.try_into().ok());
+    word.map_or(0, u64::from_be_bytes)
+}
+
+/// Answers requests as the oracle answers calls.
+fn handler(shared: Arc<Shared>, book: Arc<Mutex<Book>>) -> Handler {
+    Arc::new(move |asker, body| {
+        let (question, work_ms) = (word(&body, 0), word(&body, 1));
+        if !lock(&book).asked.insert(question) {
+            shared.fail(format!("request {question} of {} is served twice", asker.node));
+        }
+        async move {
+            if work_ms > 0 {
+                tiebeam_world::sleep(Duration::from_millis(work_ms)).await;
+            }
+            Ok(Bytes::copy_from_slice(&(!question).to_be_bytes()))
+        }
+        .boxed()
+    })
 }
 
 #[derive(Debug, Serialize, Deserialize)]
