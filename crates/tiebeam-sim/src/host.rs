@@ -14,7 +14,9 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::clock::Clock;
 use crate::interpose;
-use crate::shared::{Plug, Shared, Site};
+use crate::outside::Outside;
+use crate::plug::Plug;
+use crate::site::Site;
 
 /// A day: for how long a runtime without timers is left alone, and more than a handler ever computes.
 const DAY: Duration = Duration::from_hours(24);
@@ -60,19 +62,19 @@ impl Host {
         now: u64,
         mut config: Config,
         nodes: &Arc<[NodeId]>,
-        shared: &Arc<Shared>,
+        outside: &Arc<Outside>,
         work: impl FnOnce(Site) -> futures::future::BoxFuture<'static, ()> + Send + 'static,
     ) {
         assert!(self.start.is_none(), "{} runs already", self.node);
         self.incarnation = config.net.incarnation;
         interpose::set_clocks(self.clock.monotonic(now), self.clock.wall(now));
-        let plug = Plug::new(self.node, Arc::clone(shared));
+        let plug = Plug::new(self.node, Arc::clone(outside));
         config.net.datagrams = Some(Arc::clone(&plug) as Arc<_>);
         let runtime = runtime();
         let cluster = Arc::new(OnceLock::new());
         let limits = tiebeam_actor::Config { handler_stuck: DAY, ..tiebeam_actor::Config::default() };
         let system = System::with_config(self.node, self.incarnation, limits);
-        let (nodes, shared, started) = (Arc::clone(nodes), Arc::clone(shared), Arc::clone(&cluster));
+        let (nodes, outside, started) = (Arc::clone(nodes), Arc::clone(outside), Arc::clone(&cluster));
         {
             let _entered = runtime.enter();
             drop(tiebeam_world::spawn("sim.pulse", async {
@@ -84,9 +86,9 @@ impl Host {
                 match Cluster::start(config, system.clone()).await {
                     Ok(cluster) => {
                         let _ = started.set(cluster.clone());
-                        work(Site { system, cluster, nodes, shared }).await;
+                        work(Site { system, cluster, nodes, outside }).await;
                     }
-                    Err(error) => shared.fail(format!("node does not start: {error:?}")),
+                    Err(error) => outside.fail(format!("node does not start: {error:?}")),
                 }
             }));
         }

@@ -20,11 +20,14 @@ mod host;
 pub mod log;
 pub mod members;
 pub mod network;
+mod outside;
+mod plug;
 pub mod run;
-mod shared;
 mod simulation;
+mod site;
 mod trace;
 pub mod workload;
 
-pub use shared::{Shared, Site, draw};
+pub use outside::Outside;
 pub use simulation::{SECOND, Simulation, Work, on_thread};
+pub use site::{Site, draw};

@@ -10,8 +10,8 @@ use tiebeam_wire::{Incarnation, NodeId};
 use tracing::Level;
 
 use crate::network::Link;
-use crate::shared::Site;
 use crate::simulation::{SECOND, Simulation, Work, on_thread};
+use crate::site::Site;
 
 /// How many nodes fall over and come back, one after the other.
 const ROUNDS: u64 = 5;
@@ -62,7 +62,7 @@ impl Book {
                         MemberEvent::Up(member) => (member.node, member.incarnation, true),
                         MemberEvent::Down(node, incarnation) => (node, incarnation, false),
                     };
-                    book.told().push((site.shared.now(), site.node(), of, incarnation, is_up));
+                    book.told().push((site.outside.now(), site.node(), of, incarnation, is_up));
                 }
             }
             .boxed()
@@ -96,7 +96,7 @@ pub fn measure(seed: u64, nodes: u64) -> Result<Report, String> {
 fn scenario(mut simulation: Simulation, book: &Book) -> Result<Report, String> {
     let nodes = simulation.nodes().to_vec();
     let count = nodes.len() as u64;
-    simulation.shared().leave_datagrams_out();
+    simulation.outside().leave_datagrams_out();
     nodes.iter().for_each(|node| simulation.start(*node));
     let mut together = None;
     while together.is_none() && simulation.now() < 120 * SECOND {
@@ -118,9 +118,9 @@ fn scenario(mut simulation: Simulation, book: &Book) -> Result<Report, String> {
         simulation.run_until(at + SETTLE);
         joins.extend(book.since(at, node, simulation.incarnation(node), true));
     }
-    let sent = simulation.shared().sent_bytes();
+    let sent = simulation.outside().sent_bytes();
     simulation.run_until(simulation.now() + STEADY);
-    let bytes = simulation.shared().sent_bytes() - sent;
+    let bytes = simulation.outside().sent_bytes() - sent;
     simulation.network(|network| network.set_usual(BAD_LINK));
     let from = simulation.now();
     simulation.run_until(from + BAD);
@@ -128,7 +128,7 @@ fn scenario(mut simulation: Simulation, book: &Book) -> Result<Report, String> {
     joins.sort_unstable();
     deaths.sort_unstable();
     let expected = usize::try_from(ROUNDS * (count - 1)).unwrap_or(0);
-    if let Some(failure) = simulation.shared().failure() {
+    if let Some(failure) = simulation.outside().failure() {
         return Err(failure);
     }
     if (joins.len(), deaths.len()) != (expected, expected) {

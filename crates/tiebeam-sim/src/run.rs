@@ -7,8 +7,8 @@ use tracing::Level;
 
 use crate::faults;
 use crate::log::Log;
-use crate::shared::Site;
 use crate::simulation::{SECOND, Simulation, Work, on_thread};
+use crate::site::Site;
 use crate::workload::{self, End, Workload};
 
 /// How a run is made.
@@ -64,9 +64,9 @@ fn simulate(plan: Plan) -> Outcome {
         Err(error) => return Outcome { failure: Some(error.to_string()), log: Log::default(), joined_after: None },
     };
     let joined_after = go(plan, &mut simulation, &workloads);
-    let shared = Arc::clone(simulation.shared());
+    let outside = Arc::clone(simulation.outside());
     drop(simulation);
-    Outcome { failure: shared.failure(), log: shared.take_log(), joined_after }
+    Outcome { failure: outside.failure(), log: outside.take_log(), joined_after }
 }
 
 /// All workloads, one after the other, on each start of a node.
@@ -89,20 +89,20 @@ fn go(plan: Plan, simulation: &mut Simulation, workloads: &[Arc<dyn Workload>]) 
     nodes.iter().for_each(|node| simulation.start(*node));
     for (at, fault) in faults::draw(plan.seed, &nodes, faults::CALM, until) {
         simulation.run_until(at);
-        if simulation.shared().failure().is_some() {
+        if simulation.outside().failure().is_some() {
             return None;
         }
-        simulation.shared().tell(tiebeam_wire::NodeId(0), fault.to_string());
+        simulation.outside().tell(tiebeam_wire::NodeId(0), fault.to_string());
         fault.apply(simulation);
     }
     simulation.run_until(until);
-    simulation.shared().tell(tiebeam_wire::NodeId(0), "everything is healed".to_owned());
+    simulation.outside().tell(tiebeam_wire::NodeId(0), "everything is healed".to_owned());
     faults::heal(simulation);
     let joined_at = join(simulation, until + JOINED_NANOS_MAX)?;
     simulation.run_until(until + plan.quiet_s * SECOND);
     let latest = nodes.iter().map(|node| (*node, simulation.incarnation(*node))).collect();
     let quiet_from = until + JOINED_NANOS_MAX;
-    let end = End { latest, quiet_from, shared: Arc::clone(simulation.shared()) };
+    let end = End { latest, quiet_from, outside: Arc::clone(simulation.outside()) };
     workloads.iter().for_each(|workload| workload.check(&end));
     Some(joined_at - until)
 }
@@ -111,13 +111,13 @@ fn go(plan: Plan, simulation: &mut Simulation, workloads: &[Arc<dyn Workload>]) 
 /// the network was healed may still end, so it is the last time that counts.
 fn join(simulation: &mut Simulation, end: u64) -> Option<u64> {
     let (nodes, mut joined_at) = (simulation.nodes().to_vec(), None);
-    while simulation.shared().failure().is_none() {
+    while simulation.outside().failure().is_none() {
         let blind: Vec<_> = nodes.iter().filter(|node| !simulation.sees(**node, &nodes)).collect();
         joined_at = if blind.is_empty() { joined_at.or_else(|| Some(simulation.now())) } else { None };
         if simulation.now() >= end {
             if joined_at.is_none() {
                 let seconds = JOINED_NANOS_MAX / SECOND;
-                simulation.shared().fail(format!("{seconds} s after healing {blind:?} don't see all nodes"));
+                simulation.outside().fail(format!("{seconds} s after healing {blind:?} don't see all nodes"));
             }
             return joined_at;
         }

@@ -17,7 +17,9 @@ use crate::clock::Clock;
 use crate::host::Host;
 use crate::interpose;
 use crate::network::Network;
-use crate::shared::{Shared, Site, address};
+use crate::outside::Outside;
+use crate::plug::address;
+use crate::site::Site;
 use crate::trace::ToLog;
 
 /// A second, in nanoseconds.
@@ -31,7 +33,7 @@ pub type Work = Arc<dyn Fn(Site) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// A cluster and its network. Only within [`on_thread`].
 pub struct Simulation {
-    shared: Arc<Shared>,
+    outside: Arc<Outside>,
     nodes: Arc<[NodeId]>,
     hosts: BTreeMap<NodeId, Host>,
     credentials: BTreeMap<NodeId, Credentials>,
@@ -77,14 +79,14 @@ impl Simulation {
     /// # Errors
     /// [`AuthorityError`]: certificates can't be made.
     pub fn new(seed: u64, count: u64, level: Level, work: Work) -> Result<Self, AuthorityError> {
-        let shared = Shared::new(seed);
-        let traces = tracing::subscriber::set_default(ToLog { shared: Arc::clone(&shared), level });
+        let outside = Outside::new(seed);
+        let traces = tracing::subscriber::set_default(ToLog { outside: Arc::clone(&outside), level });
         let nodes: Arc<[NodeId]> = (1..=count).map(NodeId).collect();
         let authority = Authority::ephemeral(CLUSTER)?;
         let credentials = nodes.iter().map(|node| Ok((*node, credentials(&authority, *node)?)));
         let credentials = credentials.collect::<Result<_, AuthorityError>>()?;
         let hosts = nodes.iter().map(|node| (*node, Host::new(*node))).collect();
-        Ok(Self { shared, nodes, hosts, credentials, work, _traces: traces })
+        Ok(Self { outside, nodes, hosts, credentials, work, _traces: traces })
     }
 
     /// Starts a node, with a higher incarnation than before. Nothing happens if it is up.
@@ -97,11 +99,11 @@ impl Simulation {
         net.advertise = Some(address(node));
         let mut config = Config::new(net);
         config.seeds = self.nodes.iter().take(SEED_NODES).map(|node| address(*node)).collect();
-        self.shared.tell(node, format!("starts as {incarnation}"));
-        self.shared.state().turn = node;
+        self.outside.tell(node, format!("starts as {incarnation}"));
+        self.outside.state().turn = node;
         let work = Arc::clone(&self.work);
-        host.start(now, config, &self.nodes, &self.shared, move |site| work(site).boxed());
-        self.shared.state().turn = NodeId(0);
+        host.start(now, config, &self.nodes, &self.outside, move |site| work(site).boxed());
+        self.outside.state().turn = NodeId(0);
     }
 
     /// Kills a node.
@@ -109,10 +111,10 @@ impl Simulation {
         let now = self.now();
         self.resume(node);
         let Some(host) = self.hosts.get_mut(&node).filter(|host| host.is_up()) else { return };
-        self.shared.tell(node, "crashes".to_owned());
-        self.shared.state().turn = node;
+        self.outside.tell(node, "crashes".to_owned());
+        self.outside.state().turn = node;
         host.crash(now);
-        self.shared.state().turn = NodeId(0);
+        self.outside.state().turn = NodeId(0);
     }
 
     /// Stops a node where it is, as SIGSTOP does; its clocks run on.
@@ -120,7 +122,7 @@ impl Simulation {
         let now = self.now();
         if let Some(host) = self.hosts.get_mut(&node).filter(|host| host.is_up() && host.paused_at.is_none()) {
             host.paused_at = Some(now);
-            self.shared.tell(node, "is paused".to_owned());
+            self.outside.tell(node, "is paused".to_owned());
         }
     }
 
@@ -128,8 +130,8 @@ impl Simulation {
     pub fn resume(&mut self, node: NodeId) {
         let now = self.now();
         let Some(paused_at) = self.hosts.get_mut(&node).and_then(|host| host.paused_at.take()) else { return };
-        *self.shared.state().paused_nanos.entry(node).or_default() += now - paused_at;
-        self.shared.tell(node, "goes on".to_owned());
+        *self.outside.state().paused_nanos.entry(node).or_default() += now - paused_at;
+        self.outside.tell(node, "goes on".to_owned());
     }
 
     /// Lets a node's clock run fast, in millionths, or slow, if below zero.
@@ -139,7 +141,7 @@ impl Simulation {
 
     /// Lets a node's monotonic clock jump ahead.
     pub fn jump(&mut self, node: NodeId, ahead_nanos: u64) {
-        *self.shared.state().paused_nanos.entry(node).or_default() += ahead_nanos;
+        *self.outside.state().paused_nanos.entry(node).or_default() += ahead_nanos;
         let text = format!("clock jumps by {} ms", ahead_nanos / 1_000_000);
         self.change_clock(node, text, |clock, now| clock.jump(now, ahead_nanos));
     }
@@ -155,38 +157,38 @@ impl Simulation {
         if let Some(host) = self.hosts.get_mut(&node) {
             change(&mut host.clock, now);
             host.clock_changed(now);
-            self.shared.tell(node, text);
+            self.outside.tell(node, text);
         }
     }
 
     /// Changes the network.
     pub fn network<T>(&mut self, change: impl FnOnce(&mut Network) -> T) -> T {
-        change(&mut self.shared.state().network)
+        change(&mut self.outside.state().network)
     }
 
     /// Runs until `end`, or until an invariant breaks.
     pub fn run_until(&mut self, end: u64) {
-        while self.shared.state().failure.is_none() {
+        while self.outside.state().failure.is_none() {
             let due = self.hosts.values().filter(|host| host.paused_at.is_none()).map(|host| host.due);
-            let arrives = self.shared.state().network.next();
+            let arrives = self.outside.state().network.next();
             let next = due.chain(arrives).min().unwrap_or(u64::MAX).max(self.now());
             if next > end {
-                self.shared.state().now = end;
+                self.outside.state().now = end;
                 return;
             }
-            self.shared.state().now = next;
+            self.outside.state().now = next;
             self.deliver(next);
             for host in self.hosts.values_mut().filter(|host| host.paused_at.is_none() && host.due <= next) {
-                self.shared.state().turn = host.node;
+                self.outside.state().turn = host.node;
                 host.run(next);
             }
-            self.shared.state().turn = NodeId(0);
+            self.outside.state().turn = NodeId(0);
         }
     }
 
     fn deliver(&mut self, now: u64) {
         loop {
-            let mut state = self.shared.state();
+            let mut state = self.outside.state();
             let Some(datagram) = state.network.take(now) else { return };
             let host = self.hosts.get_mut(&datagram.to);
             let Some((host, plug)) = host.and_then(|host| Some((host.plug().cloned()?, host)).map(|(p, h)| (h, p)))
@@ -203,13 +205,13 @@ impl Simulation {
     /// Nanoseconds since the beginning.
     #[must_use]
     pub fn now(&self) -> u64 {
-        self.shared.now()
+        self.outside.now()
     }
 
     /// What the nodes share with the simulation.
     #[must_use]
-    pub fn shared(&self) -> &Arc<Shared> {
-        &self.shared
+    pub fn outside(&self) -> &Arc<Outside> {
+        &self.outside
     }
 
     /// All nodes, up or down.
@@ -254,7 +256,7 @@ impl Drop for Simulation {
     fn drop(&mut self) {
         for node in self.nodes.iter().copied().collect::<Vec<_>>() {
             if let Some(host) = self.hosts.get_mut(&node) {
-                host.crash(self.shared.now());
+                host.crash(self.outside.now());
             }
         }
     }

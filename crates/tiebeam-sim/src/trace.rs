@@ -7,11 +7,11 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-use crate::shared::Shared;
+use crate::outside::Outside;
 
 /// Takes events of the house down to a level; spans have no end here and are nobody's business.
 pub(crate) struct ToLog {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) outside: Arc<Outside>,
     pub(crate) level: Level,
 }
 
@@ -35,9 +35,9 @@ impl Subscriber for ToLog {
         let is_fault =
             *event.metadata().level() == Level::ERROR && event.metadata().target().starts_with("tiebeam_world");
         if is_fault {
-            self.shared.fail(line.0);
+            self.outside.fail(line.0);
         } else {
-            self.shared.tell_here(line.0);
+            self.outside.tell_here(line.0);
         }
     }
 

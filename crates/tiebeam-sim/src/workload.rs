@@ -1,7 +1,7 @@
 //! What runs on the nodes, and what must hold of it.
 //!
 //! A workload is one concern: actors, and a book outside of all nodes in which they write down what they did and what they
-//! were told. What breaks at once is said at once ([`Shared::fail`]); what must hold in the end is checked after the network
+//! were told. What breaks at once is said at once ([`Outside::fail`]); what must hold in the end is checked after the network
 //! was healed for a while. A new feature is a new workload: a file here, and a line in [`all`].
 
 mod calls;
@@ -15,7 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::future::BoxFuture;
 use tiebeam_wire::{Incarnation, NodeId};
 
-use crate::shared::{Shared, Site};
+use crate::outside::Outside;
+use crate::site::Site;
 
 pub use calls::Calls;
 pub use members::Members;
@@ -39,7 +40,7 @@ pub struct End {
     /// Since when everybody must have been connected to everybody, in nanoseconds.
     pub quiet_from: u64,
     /// Where to say that something broke.
-    pub shared: Arc<Shared>,
+    pub outside: Arc<Outside>,
 }
 
 impl End {

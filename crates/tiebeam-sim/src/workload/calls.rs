@@ -19,7 +19,8 @@ use tiebeam_cluster::{Handler, Service};
 use tiebeam_wire::{Incarnation, NodeId};
 
 use super::{End, Workload, lock};
-use crate::shared::{Shared, Site, draw};
+use crate::outside::Outside;
+use crate::site::{Site, draw};
 
 /// How late a call may end, in nanoseconds: timers count whole milliseconds.
 const SLACK_NANOS: u64 = 10_000_000;
@@ -41,17 +42,18 @@ struct Book {
     under_way: BTreeMap<u64, (NodeId, Incarnation, u64)>,
     /// Questions that an oracle was asked.
     asked: BTreeSet<u64>,
+    answered: u64,
 }
 
 impl Workload for Calls {
     fn begin(&self, site: Site) -> BoxFuture<'static, ()> {
         let book = Arc::clone(&self.book);
         async move {
-            let args = (Arc::clone(&site.shared), Arc::clone(&book));
+            let args = (Arc::clone(&site.outside), Arc::clone(&book));
             if let Err(error) = site.system.starter().named(NAME).spawn::<Oracle>(args).await {
-                site.shared.fail(format!("oracle does not start: {error}"));
+                site.outside.fail(format!("oracle does not start: {error}"));
             }
-            site.cluster.serve(SERVICE, handler(Arc::clone(&site.shared), Arc::clone(&book)));
+            site.cluster.serve(SERVICE, handler(Arc::clone(&site.outside), Arc::clone(&book)));
             drop(tiebeam_world::spawn("sim.calls", async move {
                 loop {
                     tiebeam_world::sleep(Duration::from_millis(draw(50..600))).await;
@@ -63,10 +65,12 @@ impl Workload for Calls {
     }
 
     fn check(&self, end: &End) {
-        let (book, now) = (lock(&self.book), end.shared.now());
+        let (book, now) = (lock(&self.book), end.outside.now());
+        let (calls, asked) = (book.next, book.asked.len());
+        end.outside.tell(NodeId(0), format!("calls: {calls} made, {asked} reached, {} answered", book.answered));
         for (question, (node, incarnation, until)) in &book.under_way {
             if end.lives(*node, *incarnation) && *until < now {
-                end.shared.fail(format!("call {question} of {node} never ended"));
+                end.outside.fail(format!("call {question} of {node} never ended"));
             }
         }
     }
@@ -75,7 +79,7 @@ impl Workload for Calls {
 async fn call(site: Site, book: Arc<Mutex<Book>>) {
     let timeout = Duration::from_millis(draw(20..2500));
     let (target, work_ms) = (site.other(), if draw(0..4) == 0 { draw(0..3000) } else { draw(0..20) });
-    let (began, paused) = (site.shared.now(), site.shared.paused_nanos(site.node()));
+    let (began, paused) = (site.outside.now(), site.outside.paused_nanos(site.node()));
     let nanos = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
     let limit = nanos + nanos * SLACK_PERCENT / 100 + SLACK_NANOS;
     let question = {
@@ -94,16 +98,17 @@ async fn call(site: Site, book: Arc<Mutex<Book>>) {
         oracle.call(Ask { question, work_ms }).timeout(timeout).await.map_err(|error| error.to_string())
     };
     let took =
-        site.shared.now() - began - (site.shared.paused_nanos(site.node()) - paused).min(site.shared.now() - began);
+        site.outside.now() - began - (site.outside.paused_nanos(site.node()) - paused).min(site.outside.now() - began);
     let mut book = lock(&book);
     book.under_way.remove(&question);
+    book.answered += u64::from(answer.is_ok());
     if took > limit {
-        site.shared.fail(format!("call {question} of {} took {took} ns of {nanos}: {answer:?}", site.node()));
+        site.outside.fail(format!("call {question} of {} took {took} ns of {nanos}: {answer:?}", site.node()));
     }
     if let Ok(answer) = answer
         && (answer != !question || !book.asked.contains(&question))
     {
-        site.shared.fail(format!("call {question} of {} is answered {answer}", site.node()));
+        site.outside.fail(format!("call {question} of {} is answered {answer}", site.node()));
     }
 }
 
@@ -114,11 +119,11 @@ fn word(body: &[u8], index: usize) -> u64 {
 }
 
 /// Answers requests as the oracle answers calls.
-fn handler(shared: Arc<Shared>, book: Arc<Mutex<Book>>) -> Handler {
+fn handler(outside: Arc<Outside>, book: Arc<Mutex<Book>>) -> Handler {
     Arc::new(move |asker, body| {
         let (question, work_ms) = (word(&body, 0), word(&body, 1));
         if !lock(&book).asked.insert(question) {
-            shared.fail(format!("request {question} of {} is served twice", asker.node));
+            outside.fail(format!("request {question} of {} is served twice", asker.node));
         }
         async move {
             if work_ms > 0 {
@@ -138,15 +143,15 @@ struct Ask {
 
 /// Answers when its work is done.
 struct Oracle {
-    shared: Arc<Shared>,
+    outside: Arc<Outside>,
     book: Arc<Mutex<Book>>,
 }
 
 impl Actor for Oracle {
-    type Args = (Arc<Shared>, Arc<Mutex<Book>>);
+    type Args = (Arc<Outside>, Arc<Mutex<Book>>);
 
-    async fn init((shared, book): Self::Args, _: &mut Ctx<Self>) -> Result<Self, ExitReason> {
-        Ok(Self { shared, book })
+    async fn init((outside, book): Self::Args, _: &mut Ctx<Self>) -> Result<Self, ExitReason> {
+        Ok(Self { outside, book })
     }
 
     fn table() -> Table<Self> {
@@ -159,7 +164,7 @@ impl Deferred<Ask> for Oracle {
 
     async fn handle_call(&mut self, ask: Ask, reply_to: ReplyTo<u64>, ctx: &mut Ctx<Self>) {
         if !lock(&self.book).asked.insert(ask.question) {
-            self.shared.fail(format!("oracle {} is asked {} twice", ctx.pid(), ask.question));
+            self.outside.fail(format!("oracle {} is asked {} twice", ctx.pid(), ask.question));
         }
         if ask.work_ms == 0 {
             return reply_to.send(!ask.question);

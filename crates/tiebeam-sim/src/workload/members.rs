@@ -15,7 +15,7 @@ use tiebeam_cluster::MemberEvent;
 use tiebeam_wire::{Incarnation, NodeId};
 
 use super::{End, Workload, lock};
-use crate::shared::Site;
+use crate::site::Site;
 
 /// The workload.
 #[derive(Debug, Default)]
@@ -42,11 +42,11 @@ impl Workload for Members {
                 while let Some(event) = events.next().await {
                     let mut book = lock(&book);
                     if let MemberEvent::Down(lost, _) = event {
-                        book.last_down = Some((site.shared.now(), site.node(), lost));
+                        book.last_down = Some((site.outside.now(), site.node(), lost));
                     }
                     let heard = book.heard.entry((site.node(), site.incarnation())).or_default();
                     if let Err(broken) = hear(heard, &event) {
-                        site.shared.fail(format!("{} is told {event:?}: {broken}", site.node()));
+                        site.outside.fail(format!("{} is told {event:?}: {broken}", site.node()));
                     }
                 }
             }));
@@ -57,14 +57,14 @@ impl Workload for Members {
     fn check(&self, end: &End) {
         let book = lock(&self.book);
         if let Some((at, node, lost)) = book.last_down.filter(|(at, ..)| *at > end.quiet_from) {
-            end.shared.fail(format!("{node} loses {lost} at {at}, in a network without faults"));
+            end.outside.fail(format!("{node} loses {lost} at {at}, in a network without faults"));
         }
         for (node, incarnation) in &end.latest {
             let heard = book.heard.get(&(*node, *incarnation));
             for (other, latest) in end.latest.iter().filter(|(other, _)| *other != node) {
                 let of_other = heard.and_then(|heard| heard.get(other));
                 if of_other != Some(&(*latest, true)) {
-                    end.shared
+                    end.outside
                         .fail(format!("in the end {node} has heard {of_other:?} of {other}, which is up as {latest}"));
                 }
             }

@@ -21,7 +21,8 @@ use tiebeam_actor::{Actor, Ctx, ExitReason, Handler, Info, Pid, Ref, Table};
 use tiebeam_wire::{Incarnation, NodeId};
 
 use super::{End, Workload, lock};
-use crate::shared::{Shared, Site, draw};
+use crate::outside::Outside;
+use crate::site::{Site, draw};
 
 /// How long after the last note a pair counts as stalled in the end, in nanoseconds.
 const STALLED_NANOS: u64 = 5_000_000_000;
@@ -39,21 +40,22 @@ struct Book {
     cast: BTreeMap<Pid, u64>,
     /// When the last note of a source arrived at a node's start.
     arrived: BTreeMap<(NodeId, NodeId, Incarnation), u64>,
+    heard: u64,
 }
 
 impl Workload for Streams {
     fn begin(&self, site: Site) -> BoxFuture<'static, ()> {
         let book = Arc::clone(&self.book);
         async move {
-            let shared = Arc::clone(&site.shared);
-            let sink = site.system.starter().named(NAME).spawn::<Sink>((Arc::clone(&shared), Arc::clone(&book)));
+            let outside = Arc::clone(&site.outside);
+            let sink = site.system.starter().named(NAME).spawn::<Sink>((Arc::clone(&outside), Arc::clone(&book)));
             if let Err(error) = sink.await {
-                shared.fail(format!("sink does not start: {error}"));
+                outside.fail(format!("sink does not start: {error}"));
             }
             for target in site.nodes.iter().filter(|target| **target != site.node()) {
                 let source = site.system.spawn::<Source>((site.clone(), Arc::clone(&book), *target));
                 if let Err(error) = source.await {
-                    shared.fail(format!("source does not start: {error}"));
+                    outside.fail(format!("source does not start: {error}"));
                 }
             }
         }
@@ -62,12 +64,13 @@ impl Workload for Streams {
 
     fn check(&self, end: &End) {
         let book = lock(&self.book);
-        let now = end.shared.now();
+        let (now, cast) = (end.outside.now(), book.cast.values().sum::<u64>());
+        end.outside.tell(NodeId(0), format!("streams: {cast} notes cast, {} heard", book.heard));
         for from in end.latest.keys() {
             for (to, incarnation) in end.latest.iter().filter(|(to, _)| *to != from) {
                 let arrived = book.arrived.get(&(*from, *to, *incarnation));
                 if arrived.is_none_or(|at| at + STALLED_NANOS < now) {
-                    end.shared
+                    end.outside
                         .fail(format!("notes of {from} no longer arrive at {to}: the last one did at {arrived:?}"));
                 }
             }
@@ -127,7 +130,7 @@ impl Actor for Source {
             }
             Info::Down { monitor, reason, .. } => {
                 if self.sink.is_none_or(|(_, current)| current != monitor) {
-                    return self.site.shared.fail(format!("source {} is told down twice", ctx.pid()));
+                    return self.site.outside.fail(format!("source {} is told down twice", ctx.pid()));
                 }
                 self.sink = None;
                 if reason == ExitReason::NoConnection {
@@ -175,7 +178,7 @@ impl Handler<Found> for Source {
 
 /// Takes the notes of all sources.
 struct Sink {
-    shared: Arc<Shared>,
+    outside: Arc<Outside>,
     book: Arc<Mutex<Book>>,
     sources: BTreeMap<Pid, Heard>,
     latest: BTreeMap<NodeId, Incarnation>,
@@ -189,17 +192,17 @@ struct Heard {
 }
 
 impl Actor for Sink {
-    type Args = (Arc<Shared>, Arc<Mutex<Book>>);
+    type Args = (Arc<Outside>, Arc<Mutex<Book>>);
 
-    async fn init((shared, book): Self::Args, _: &mut Ctx<Self>) -> Result<Self, ExitReason> {
-        Ok(Self { shared, book, sources: BTreeMap::new(), latest: BTreeMap::new() })
+    async fn init((outside, book): Self::Args, _: &mut Ctx<Self>) -> Result<Self, ExitReason> {
+        Ok(Self { outside, book, sources: BTreeMap::new(), latest: BTreeMap::new() })
     }
 
     async fn info(&mut self, info: Info, ctx: &mut Ctx<Self>) {
         let Info::Down { monitor, pid, .. } = info else { return };
         match self.sources.get_mut(&pid) {
             Some(heard) if heard.monitor == Some(monitor) => heard.monitor = None,
-            _ => self.shared.fail(format!("sink {} is told down of {pid} twice", ctx.pid())),
+            _ => self.outside.fail(format!("sink {} is told down of {pid} twice", ctx.pid())),
         }
     }
 
@@ -223,13 +226,15 @@ impl Handler<Note> for Sink {
         if let Err(broken) = self.hear(&note) {
             let Note { from, epoch, first, number, .. } = note;
             let note = format!("note {number} of {from}, epoch {epoch} from {first} on");
-            self.shared.fail(format!("sink {} hears {note}: {broken}", ctx.pid()));
+            self.outside.fail(format!("sink {} hears {note}: {broken}", ctx.pid()));
         }
         let heard = self.sources.entry(note.from).or_insert(Heard { epoch: 0, number: 0, monitor: None });
         (heard.epoch, heard.number) = (note.epoch, note.number);
         heard.monitor.get_or_insert_with(|| ctx.monitor(note.from));
-        let now = self.shared.now();
-        lock(&self.book).arrived.insert((note.from.node, ctx.pid().node, ctx.pid().incarnation), now);
+        let now = self.outside.now();
+        let mut book = lock(&self.book);
+        book.heard += 1;
+        book.arrived.insert((note.from.node, ctx.pid().node, ctx.pid().incarnation), now);
     }
 }
 

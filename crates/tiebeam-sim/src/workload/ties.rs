@@ -20,7 +20,8 @@ use serde::{Deserialize, Serialize};
 use tiebeam_actor::{Actor, Ctx, ExitReason, Handler, Info, Pid, Ref, Table};
 
 use super::{End, MEANT_PANIC, Workload, lock};
-use crate::shared::{Shared, Site, draw};
+use crate::outside::Outside;
+use crate::site::{Site, draw};
 
 /// How long a child lives at most, in milliseconds.
 const LIFE_MS_MAX: u64 = 8_000;
@@ -52,25 +53,26 @@ impl Workload for Ties {
         let book = Arc::clone(&self.book);
         async move {
             let nursery =
-                site.system.starter().named(NAME).spawn::<Nursery>((Arc::clone(&site.shared), Arc::clone(&book)));
+                site.system.starter().named(NAME).spawn::<Nursery>((Arc::clone(&site.outside), Arc::clone(&book)));
             let nursery = nursery.await.err();
             let watcher = site.system.spawn::<Watcher>((site.clone(), book)).await.err();
             if let Some(error) = nursery.or(watcher) {
-                site.shared.fail(format!("nursery or watcher does not start: {error}"));
+                site.outside.fail(format!("nursery or watcher does not start: {error}"));
             }
         }
         .boxed()
     }
 
     fn check(&self, end: &End) {
-        let (book, now) = (lock(&self.book), end.shared.now());
+        let (book, now) = (lock(&self.book), end.outside.now());
+        end.outside.tell(NodeId(0), format!("ties: {} children ended, {} ends told", book.ended.len(), book.told));
         if book.told == 0 {
-            end.shared.fail("no tie was ever told".to_owned());
+            end.outside.fail("no tie was ever told".to_owned());
         }
         for ((watcher, child), since) in &book.untold {
             if end.lives(watcher.node, watcher.incarnation) && since + UNTOLD_NANOS_MAX < now {
                 let ended = book.ended.get(child);
-                end.shared.fail(format!("{watcher} was never told that {child} ended: {ended:?}, tied at {since}"));
+                end.outside.fail(format!("{watcher} was never told that {child} ended: {ended:?}, tied at {since}"));
             }
         }
     }
@@ -94,15 +96,15 @@ struct Born(Result<Pid, ()>);
 
 /// Starts children for others.
 struct Nursery {
-    shared: Arc<Shared>,
+    outside: Arc<Outside>,
     book: Shelf,
 }
 
 impl Actor for Nursery {
-    type Args = (Arc<Shared>, Shelf);
+    type Args = (Arc<Outside>, Shelf);
 
-    async fn init((shared, book): Self::Args, _: &mut Ctx<Self>) -> Result<Self, ExitReason> {
-        Ok(Self { shared, book })
+    async fn init((outside, book): Self::Args, _: &mut Ctx<Self>) -> Result<Self, ExitReason> {
+        Ok(Self { outside, book })
     }
 
     fn table() -> Table<Self> {
@@ -114,7 +116,7 @@ impl Handler<Bear> for Nursery {
     type Reply = Option<Pid>;
 
     async fn handle(&mut self, bear: Bear, ctx: &mut Ctx<Self>) -> Option<Pid> {
-        let args = (bear, Arc::clone(&self.shared), Arc::clone(&self.book));
+        let args = (bear, Arc::clone(&self.outside), Arc::clone(&self.book));
         ctx.system().spawn::<Child>(args).await.ok().map(|child| child.pid())
     }
 }
@@ -123,18 +125,18 @@ impl Handler<Bear> for Nursery {
 struct Child {
     way: Way,
     me: Pid,
-    shared: Arc<Shared>,
+    outside: Arc<Outside>,
     book: Shelf,
     exits: BTreeMap<Pid, u32>,
 }
 
 impl Actor for Child {
-    type Args = (Bear, Arc<Shared>, Shelf);
+    type Args = (Bear, Arc<Outside>, Shelf);
 
-    async fn init((bear, shared, book): Self::Args, ctx: &mut Ctx<Self>) -> Result<Self, ExitReason> {
+    async fn init((bear, outside, book): Self::Args, ctx: &mut Ctx<Self>) -> Result<Self, ExitReason> {
         ctx.trap_exit();
         ctx.send_after(Duration::from_millis(bear.life_ms), 0);
-        Ok(Self { way: bear.way, me: ctx.pid(), shared, book, exits: BTreeMap::new() })
+        Ok(Self { way: bear.way, me: ctx.pid(), outside, book, exits: BTreeMap::new() })
     }
 
     async fn info(&mut self, info: Info, ctx: &mut Ctx<Self>) {
@@ -143,7 +145,7 @@ impl Actor for Child {
                 let exits = self.exits.entry(from).or_default();
                 *exits += 1;
                 if *exits > 1 {
-                    self.shared.fail(format!("child {} is told twice that {from} ended", self.me));
+                    self.outside.fail(format!("child {} is told twice that {from} ended", self.me));
                 }
             }
             Info::Timer(_) => {
@@ -180,7 +182,7 @@ struct Tie {
 impl Watcher {
     /// An exit that waits already when its link is dissolved stays, and is handled at the same moment.
     fn waited(&self, child: Pid) -> bool {
-        self.unlinked == Some((child, self.site.shared.now()))
+        self.unlinked == Some((child, self.site.outside.now()))
     }
 }
 
@@ -240,7 +242,7 @@ impl Watcher {
             0 => ctx.exit(child, ExitReason::Kill),
             1 if tie.exit => {
                 tie.exit = false;
-                self.unlinked = Some((child, self.site.shared.now()));
+                self.unlinked = Some((child, self.site.outside.now()));
                 ctx.unlink(child);
             }
             2 => tie.down.take().into_iter().for_each(|monitor| ctx.demonitor(monitor)),
@@ -256,10 +258,10 @@ impl Watcher {
         let is_lost = matches!(reason, ExitReason::NoConnection | ExitReason::NoProc | ExitReason::Killed);
         drop(book);
         if !is_due {
-            self.site.shared.fail(format!("{me} is told {what} of {child} once too often: {reason:?}"));
+            self.site.outside.fail(format!("{me} is told {what} of {child} once too often: {reason:?}"));
         }
         if !is_lost && *reason != expected {
-            self.site.shared.fail(format!("{me} is told {what} of {child} as {reason:?}, it was {expected:?}"));
+            self.site.outside.fail(format!("{me} is told {what} of {child} as {reason:?}, it was {expected:?}"));
         }
         self.settle(me, child);
     }
@@ -277,7 +279,7 @@ impl Handler<Born> for Watcher {
 
     async fn handle(&mut self, Born(born): Born, ctx: &mut Ctx<Self>) {
         if let Ok(child) = born {
-            let now = self.site.shared.now();
+            let now = self.site.outside.now();
             lock(&self.book).untold.insert((ctx.pid(), child), now);
             let down = Some(ctx.monitor(child));
             ctx.link(child);

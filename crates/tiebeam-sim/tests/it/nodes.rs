@@ -48,7 +48,7 @@ fn callers(answers: &Arc<Mutex<Vec<String>>>) -> Work {
                 for other in site.nodes.iter().filter(|other| **other != site.node()) {
                     let doubler = site.system.named::<Doubler>(*other, "doubler");
                     let answer: Result<u64, CallError> = doubler.call(Double(number)).await;
-                    let line = format!("{} {} asks {other}: {answer:?}", site.shared.now() / SECOND, site.node());
+                    let line = format!("{} {} asks {other}: {answer:?}", site.outside.now() / SECOND, site.node());
                     answers.lock().unwrap().push(line);
                 }
             }
@@ -63,7 +63,7 @@ fn simulated(count: u64, scenario: impl FnOnce(&mut Simulation) + Send + 'static
     on_thread(11, move || {
         let mut simulation = Simulation::new(11, count, Level::DEBUG, callers(&answers)).unwrap();
         scenario(&mut simulation);
-        assert_eq!(simulation.shared().failure(), None);
+        assert_eq!(simulation.outside().failure(), None);
     });
     let mut heard = heard.lock().unwrap().clone();
     heard.sort();
