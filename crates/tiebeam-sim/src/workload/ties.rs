@@ -18,6 +18,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use tiebeam_actor::{Actor, Ctx, ExitReason, Handler, Info, Pid, Ref, Table};
+use tiebeam_wire::NodeId;
 
 use super::{End, MEANT_PANIC, Workload, lock};
 use crate::outside::Outside;
