@@ -33,7 +33,7 @@ test: ## install what the tests need, then run them all
 
 sim: ## run SEEDS seeds of a cluster on virtual time with crashes, splits, loss and wrong clocks, or one SEED again
 	cargo build --release -q --locked -p tiebeam-sim
-	$(TARGET)/release/tiebeam-sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --from $(FROM))
+	$(TARGET)/release/tiebeam-sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --from $(FROM)) $(ARGS)
 
 oracle: ## run SCENARIOS random scenarios of each kind on real OTP and on Tiebeam, and compare what can be seen
 	scripts/setup-tests.sh

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -10,6 +11,9 @@ use tiebeam_sim::log::Log;
 use tiebeam_sim::members;
 use tiebeam_sim::run::{Outcome, Plan, run};
 use tracing::Level;
+
+/// How long a seed may take, on the real clock: far beyond what one takes on a busy machine.
+const PATIENCE: Duration = Duration::from_mins(15);
 
 /// Runs whole nodes in one process, on virtual time, from a seed.
 #[derive(Debug, Parser)]
@@ -54,13 +58,19 @@ enum Scenario {
         /// What everything follows from.
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// How many nodes fall over and come back.
+        #[arg(long, default_value_t = 5)]
+        rounds: u64,
+        /// Over how long losses are counted in a bad network, in virtual seconds.
+        #[arg(long, default_value_t = 120)]
+        bad: u64,
     },
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
-    if let Some(Scenario::Members { nodes, seed }) = cli.scenario {
-        return members(nodes, seed);
+    if let Some(Scenario::Members { nodes, seed, rounds, bad }) = cli.scenario {
+        return members(members::Plan { seed, nodes, rounds, bad_s: bad });
     }
     match (cli.seed, cli.seeds) {
         (Some(seed), _) => one(&cli, seed),
@@ -70,8 +80,8 @@ fn main() -> anyhow::Result<ExitCode> {
 }
 
 /// Measures membership here.
-fn members(nodes: u64, seed: u64) -> anyhow::Result<ExitCode> {
-    let report = members::measure(seed, nodes).map_err(anyhow::Error::msg)?;
+fn members(plan: members::Plan) -> anyhow::Result<ExitCode> {
+    let report = members::measure(plan).map_err(anyhow::Error::msg)?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}\n{report}", members::HEAD)?;
     Ok(ExitCode::SUCCESS)
@@ -80,6 +90,7 @@ fn members(nodes: u64, seed: u64) -> anyhow::Result<ExitCode> {
 /// Runs one seed here.
 fn one(cli: &Cli, seed: u64) -> anyhow::Result<ExitCode> {
     quieten();
+    watch(again(cli, seed));
     let plan = Plan { seed, nodes: cli.nodes, faults_until_s: cli.faults, level: cli.level, ..Plan::new(seed) };
     let Outcome { failure, log, joined_after } = run(plan);
     let mut out = std::io::stdout().lock();
@@ -93,8 +104,28 @@ fn one(cli: &Cli, seed: u64) -> anyhow::Result<ExitCode> {
     };
     let path = cli.log.clone().unwrap_or_else(|| std::env::temp_dir().join(format!("sim-{seed}.log")));
     write(&log, &path)?;
-    writeln!(out, "make sim SEED={seed}   # {failure} (log: {})", path.display())?;
+    writeln!(out, "{}   # {failure} (log: {})", again(cli, seed), path.display())?;
     Ok(ExitCode::FAILURE)
+}
+
+/// The one command that does the same again.
+fn again(cli: &Cli, seed: u64) -> String {
+    let usual = Plan::new(seed);
+    match (cli.nodes, cli.faults) {
+        (nodes, faults) if (nodes, faults) == (usual.nodes, usual.faults_until_s) => format!("make sim SEED={seed}"),
+        (nodes, faults) => format!("make sim SEED={seed} ARGS=\"--nodes {nodes} --faults {faults}\""),
+    }
+}
+
+/// Ends the process if the seed takes for ever: nodes may keep each other busy without time going on.
+#[expect(clippy::disallowed_methods, reason = "a thread beside the simulation, on the real clock")]
+fn watch(again: String) {
+    let watch = move || {
+        std::thread::sleep(PATIENCE);
+        let _ = writeln!(std::io::stdout(), "{again}   # not done after {} s", PATIENCE.as_secs());
+        std::process::exit(1);
+    };
+    drop(std::thread::spawn(watch));
 }
 
 /// Runs seeds in processes of their own.
@@ -105,7 +136,7 @@ fn many(cli: &Cli, count: u64) -> anyhow::Result<ExitCode> {
     for seed in cli.from..cli.from + count {
         if running.len() >= cli.jobs.max(1) {
             let (oldest, child) = running.remove(0);
-            failed += u64::from(!ended(oldest, child)?);
+            failed += u64::from(!ended(cli, oldest, child)?);
         }
         let mut command = Command::new(&myself);
         command.args(["--seed", &seed.to_string(), "--nodes", &cli.nodes.to_string()]);
@@ -113,14 +144,14 @@ fn many(cli: &Cli, count: u64) -> anyhow::Result<ExitCode> {
         running.push((seed, command.stdout(Stdio::piped()).spawn().context("seed can't be run")?));
     }
     for (seed, child) in running {
-        failed += u64::from(!ended(seed, child)?);
+        failed += u64::from(!ended(cli, seed, child)?);
     }
     writeln!(std::io::stdout(), "{} of {count} seeds hold, from {}", count - failed, cli.from)?;
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Waits for a seed; shows what it says if it failed, and says whether it held.
-fn ended(seed: u64, child: Child) -> anyhow::Result<bool> {
+fn ended(cli: &Cli, seed: u64, child: Child) -> anyhow::Result<bool> {
     let output = child.wait_with_output().context("seed can't be waited for")?;
     if output.status.success() {
         return Ok(true);
@@ -128,7 +159,7 @@ fn ended(seed: u64, child: Child) -> anyhow::Result<bool> {
     let mut out = std::io::stdout().lock();
     out.write_all(&output.stdout)?;
     if output.stdout.is_empty() {
-        writeln!(out, "make sim SEED={seed}   # ended as {}", output.status)?;
+        writeln!(out, "{}   # ended as {}", again(cli, seed), output.status)?;
     }
     Ok(false)
 }

@@ -13,15 +13,24 @@ use crate::network::Link;
 use crate::simulation::{SECOND, Simulation, Work, on_thread};
 use crate::site::Site;
 
-/// How many nodes fall over and come back, one after the other.
-const ROUNDS: u64 = 5;
 /// How long after each death and each join the cluster is left alone.
 const SETTLE: u64 = 15 * SECOND;
 /// Over how long traffic without faults is measured.
 const STEADY: u64 = 10 * SECOND;
-/// Over how long losses are counted in a bad network.
-const BAD: u64 = 120 * SECOND;
 const BAD_LINK: Link = Link { loss_permille: 200, ..Link::GOOD };
+
+/// What is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// What everything follows from.
+    pub seed: u64,
+    /// Number of nodes; at least 3.
+    pub nodes: u64,
+    /// How many nodes fall over and come back, one after the other.
+    pub rounds: u64,
+    /// Over how long losses are counted in a bad network, in virtual seconds; at least 1.
+    pub bad_s: u64,
+}
 
 /// What came of it. Times are in nanoseconds.
 #[derive(Clone, Debug)]
@@ -81,19 +90,19 @@ impl Book {
     }
 }
 
-/// Measures a cluster of `nodes` nodes, on a thread of its own.
+/// Measures a cluster, on a thread of its own.
 ///
 /// # Errors
 /// Says what went wrong.
-pub fn measure(seed: u64, nodes: u64) -> Result<Report, String> {
-    on_thread(seed, move || {
+pub fn measure(plan: Plan) -> Result<Report, String> {
+    on_thread(plan.seed, move || {
         let book = Book::default();
-        let simulation = Simulation::new(seed, nodes, Level::ERROR, book.work()).map_err(|error| error.to_string())?;
-        scenario(simulation, &book)
+        let simulation = Simulation::new(plan.seed, plan.nodes, Level::ERROR, book.work());
+        scenario(plan, simulation.map_err(|error| error.to_string())?, &book)
     })
 }
 
-fn scenario(mut simulation: Simulation, book: &Book) -> Result<Report, String> {
+fn scenario(plan: Plan, mut simulation: Simulation, book: &Book) -> Result<Report, String> {
     let nodes = simulation.nodes().to_vec();
     let count = nodes.len() as u64;
     simulation.outside().leave_datagrams_out();
@@ -106,9 +115,9 @@ fn scenario(mut simulation: Simulation, book: &Book) -> Result<Report, String> {
     }
     simulation.run_until(simulation.now() + SETTLE);
     let (mut joins, mut deaths) = (Vec::new(), Vec::new());
-    for round in 1..=ROUNDS {
+    for round in 1..=plan.rounds {
         // Not those whom everybody is told to ask.
-        let node = nodes[usize::try_from(round * count / (ROUNDS + 1)).unwrap_or(0).max(2).min(nodes.len() - 1)];
+        let node = nodes[usize::try_from(round * count / (plan.rounds + 1)).unwrap_or(0).max(2).min(nodes.len() - 1)];
         let at = simulation.now();
         simulation.crash(node);
         simulation.run_until(at + SETTLE);
@@ -123,11 +132,11 @@ fn scenario(mut simulation: Simulation, book: &Book) -> Result<Report, String> {
     let bytes = simulation.outside().sent_bytes() - sent;
     simulation.network(|network| network.set_usual(BAD_LINK));
     let from = simulation.now();
-    simulation.run_until(from + BAD);
+    simulation.run_until(from + plan.bad_s * SECOND);
     let lost = book.told().iter().filter(|told| told.0 >= from && !told.4).count() as u64;
     joins.sort_unstable();
     deaths.sort_unstable();
-    let expected = usize::try_from(ROUNDS * (count - 1)).unwrap_or(0);
+    let expected = usize::try_from(plan.rounds * (count - 1)).unwrap_or(0);
     if let Some(failure) = simulation.outside().failure() {
         return Err(failure);
     }
@@ -140,7 +149,7 @@ fn scenario(mut simulation: Simulation, book: &Book) -> Result<Report, String> {
         joins,
         deaths,
         bytes_per_second: bytes / count / (STEADY / SECOND),
-        false_per_hour: lost * 3600 / (BAD / SECOND),
+        false_per_hour: lost * 3600 / plan.bad_s,
     })
 }
 

@@ -36,14 +36,14 @@ fn seed_that_fails_says_how_to_repeat_it() {
     let output = sim(&["--seed", "3", "--nodes", "0", "--faults", "5", "--log", log.to_str().unwrap()]);
     let (said, written) = (said(&output), std::fs::read_to_string(&log).unwrap());
     std::fs::remove_file(&log).unwrap();
-    assert!(said.starts_with("make sim SEED=3   # no tie was ever told"), "{said}");
+    assert!(said.starts_with("make sim SEED=3 ARGS=\"--nodes 0 --faults 5\"   # no tie was ever told"), "{said}");
     assert!(!output.status.success());
     assert!(written.contains("BROKEN: no tie was ever told"), "{written}");
 }
 
 #[test]
 fn many_nodes_are_measured() {
-    let output = said(&sim(&["members", "--nodes", "3"]));
+    let output = said(&sim(&["members", "--nodes", "3", "--rounds", "1", "--bad", "10"]));
     let row = output.lines().nth(1).unwrap_or_default();
     assert!(row.starts_with("| 3 | ") && !row.contains("never"), "{output}");
 }
