@@ -151,7 +151,7 @@ impl Chance<'_> {
     }
 }
 
-/// How long all faults of a run last at most after their time is over: none, since healing takes all away.
+/// Takes all faults away: all nodes run, and all links are good. Clocks stay as they are.
 pub(crate) fn heal(simulation: &mut Simulation) {
     simulation.network(crate::network::Network::heal);
     for node in simulation.nodes().to_vec() {

@@ -190,11 +190,9 @@ impl Simulation {
         loop {
             let mut state = self.outside.state();
             let Some(datagram) = state.network.take(now) else { return };
-            let host = self.hosts.get_mut(&datagram.to);
-            let Some((host, plug)) = host.and_then(|host| Some((host.plug().cloned()?, host)).map(|(p, h)| (h, p)))
-            else {
-                continue;
-            };
+            // What arrives where nobody listens is gone.
+            let Some(host) = self.hosts.get_mut(&datagram.to) else { continue };
+            let Some(plug) = host.plug().cloned() else { continue };
             state.arrived(&datagram);
             drop(state);
             plug.put(datagram);
