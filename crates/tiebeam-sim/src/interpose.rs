@@ -1,7 +1,7 @@
 //! Answers the system calls by which a thread would learn the time or draw entropy, so that both are functions of a seed.
 //!
 //! Four symbols of libc are defined here, and so are found before libc's: `clock_gettime`, `getrandom`, `getentropy` and
-//! `syscall`. On a thread that called [`begin`] they answer from its [`World`]; on all others they pass on to the kernel.
+//! `syscall`. On a thread that called [`begin`] they answer from what it was told; on all others they pass on to the kernel.
 //! `syscall` is needed twice: older versions of the crate `getrandom`, of which ring draws, name the call by its number;
 //! and std waits by `futex`. A runtime of tokio that has nothing to do waits there until its next timer is due: on a
 //! simulated thread it doesn't wait, but the moment is noted, and [`take_idle`] returns it. That is how the simulation
