@@ -3,12 +3,15 @@
 #
 #   CARGO_TARGET_DIR   where cargo builds, target/ if unset
 #   SCENARIOS=10000    how many random scenarios of each kind `oracle` compares with OTP
+#   SEEDS=200          how many seeds `sim` runs, from FROM=1 on; SEED=n runs that one alone
 #   DEMO_EXIT=1        the demo exits when it is done; status 0 only if every figure is exact
 
 .DEFAULT_GOAL := help
-.PHONY: help verify fix test oracle loom sanitize demo bench-actor crowd bench-net bench-peers doc
+.PHONY: help verify fix test sim oracle loom sanitize demo bench-actor crowd bench-net bench-peers doc
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 SCENARIOS ?= 10000
+SEEDS ?= 200
+FROM ?= 1
 
 help: ## list these targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)$$/  make \1\t\2/p' Makefile | expand -t 20
@@ -27,6 +30,10 @@ fix: ## format, and mend what clippy can mend
 test: ## install what the tests need, then run them all
 	scripts/setup-tests.sh
 	cargo test --workspace --locked --no-fail-fast
+
+sim: ## run SEEDS seeds of a cluster on virtual time with crashes, splits, loss and wrong clocks, or one SEED again
+	cargo build --release -q --locked -p tiebeam-sim
+	$(TARGET)/release/tiebeam-sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --from $(FROM)) $(ARGS)
 
 oracle: ## run SCENARIOS random scenarios of each kind on real OTP and on Tiebeam, and compare what can be seen
 	scripts/setup-tests.sh

@@ -8,7 +8,8 @@
 //!
 //! Promises: at most one connection to a start of a node. Its end is told once, first to links and monitors, then to
 //! subscribers; nothing of it is delivered afterwards and nothing is sent again on the next one. A killed peer is noticed
-//! after the idle timeout, 3 s unless configured; one that is restarted at its old address, at once.
+//! after the idle timeout, 3 s unless configured, or after three of QUIC's probe timeouts, if the network is so slow that
+//! these take longer (RFC 9000, 10.1); one that is restarted at its old address, at once.
 //!
 //! Invariants: a session is in the map from before its first stream is served until after its last frame was delivered;
 //! sessions of one pair never overlap; of two starts of a node the earlier is told down before the later is up.

@@ -1,6 +1,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls_pki_types::pem::PemObject;
@@ -8,7 +9,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tiebeam_wire::Incarnation;
 
 use crate::identity::{Identity, IdentityError};
-use crate::tls;
+use crate::{Datagrams, tls};
 
 /// Shortest cookie, in bytes.
 pub const COOKIE_BYTES_MIN: usize = 16;
@@ -161,6 +162,8 @@ pub struct Config {
     pub requests_max: usize,
     /// UDP buffers to ask the kernel for, in bytes each way. Default 8 MiB; a smaller grant is warned about.
     pub socket_buffer_bytes: usize,
+    /// What carries datagrams in place of a socket, for simulation. Default: a socket is bound.
+    pub datagrams: Option<Arc<dyn Datagrams>>,
 }
 
 impl Config {
@@ -181,6 +184,7 @@ impl Config {
             lane_bytes_max: 32 * 1024 * 1024,
             requests_max: 4096,
             socket_buffer_bytes: 8 * 1024 * 1024,
+            datagrams: None,
         }
     }
 }

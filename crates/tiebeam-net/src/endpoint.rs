@@ -71,13 +71,12 @@ impl Endpoint {
         client.transport_config(transport);
 
         let socket_error = |source| BindError::Socket { address: config.listen, source };
-        let socket = transport::bind(config.listen, config.socket_buffer_bytes).map_err(socket_error)?;
+        let socket = transport::socket(&config).map_err(socket_error)?;
         let bound = socket.local_addr().map_err(socket_error)?;
         let address = config.advertise.unwrap_or(bound);
         if address.ip().is_unspecified() || address.port() == 0 {
             return Err(BindError::Advertise(address));
         }
-        let socket = Arc::new(quic::UdpSocket::new(socket).map_err(socket_error)?);
         let quic = quic::Endpoint::new(transport::endpoint(&config), server, socket);
         let handshakes = Arc::new(Semaphore::new(config.handshakes_max));
         let mut me = Me::new(config, address);

@@ -16,6 +16,7 @@
 
 pub mod ca;
 mod config;
+mod datagrams;
 mod endpoint;
 mod handshake;
 mod hello;
@@ -28,10 +29,10 @@ mod tls;
 mod transport;
 
 pub use config::{COOKIE_BYTES_MIN, Config, Cookie, CookieTooShort, Credentials, CredentialsError};
+pub use datagrams::Datagrams;
 pub use endpoint::{BindError, Endpoint, Polled, Stranger};
 pub use handshake::Candidate;
 pub use identity::{Identity, IdentityError, NAME_BYTES_MAX};
 pub use peer::{Declined, FRAME_BYTES_MAX, Handler, LANES, Lane, LaneSender, Peer, RequestError, SendError};
-pub use quic::Socket;
 pub use refusal::{Reason, Refusal, Side};
 pub use service::Service;

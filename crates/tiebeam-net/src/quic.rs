@@ -22,6 +22,5 @@ mod timers;
 pub(crate) use connection::{Connection, Link};
 pub(crate) use endpoint::{Endpoint, Incoming};
 pub(crate) use lanes::{OutLane, Taker};
-pub use socket::Socket;
-pub(crate) use socket::UdpSocket;
+pub(crate) use socket::{Socket, UdpSocket};
 pub(crate) use stream::{ReadError, ReadExactError, RecvStream, SendStream, WriteError};

@@ -10,7 +10,8 @@ use quinn_proto::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::Config;
+use crate::datagrams::Handed;
+use crate::{Config, quic};
 
 /// Requests of one peer for Raft that may be under way at once.
 pub(crate) const RAFT_STREAMS_MAX: u32 = 64;
@@ -52,8 +53,16 @@ pub(crate) fn config(config: &Config) -> Arc<TransportConfig> {
     Arc::new(transport)
 }
 
+/// Returns what datagrams go through: a socket, unless something was handed in.
+pub(crate) fn socket(config: &Config) -> io::Result<Arc<dyn quic::Socket>> {
+    Ok(match &config.datagrams {
+        Some(datagrams) => Arc::new(Handed::new(Arc::clone(datagrams))),
+        None => Arc::new(quic::UdpSocket::new(bind(config.listen, config.socket_buffer_bytes)?)?),
+    })
+}
+
 /// Binds the socket and asks for large buffers; a smaller grant costs packets under load and is warned about.
-pub(crate) fn bind(address: SocketAddr, buffer_bytes: usize) -> io::Result<UdpSocket> {
+fn bind(address: SocketAddr, buffer_bytes: usize) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     socket.bind(&address.into())?;
     // Refusing is the kernel's way of granting less; what counts is what is read back.

@@ -320,6 +320,7 @@ impl Shared {
                 receiver.heat.hit(tiebeam_world::clock());
                 Polled::Arrived
             }
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => Polled::Quiet,
             Err(_) => Polled::Hot,
         }
     }

@@ -7,7 +7,7 @@ use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 use tokio::io::Interest;
 
 /// Where datagrams come from and go to: the system's UDP socket, or a simulated one.
-pub trait Socket: Send + Sync + fmt::Debug + 'static {
+pub(crate) trait Socket: Send + Sync + fmt::Debug + 'static {
     /// Where it is bound.
     ///
     /// # Errors
@@ -26,12 +26,10 @@ pub trait Socket: Send + Sync + fmt::Debug + 'static {
     /// `WouldBlock` if there are none; else what the system says.
     fn receive(&self, buffers: &mut [IoSliceMut<'_>], metas: &mut [RecvMeta]) -> io::Result<usize>;
 
-    /// As `receive`, by asking the system itself, whatever it said before.
-    ///
-    /// # Errors
-    /// As `receive`.
-    fn receive_now(&self, buffers: &mut [IoSliceMut<'_>], metas: &mut [RecvMeta]) -> io::Result<usize> {
-        self.receive(buffers, metas)
+    /// As `receive`, by asking the system itself, whatever it said before. For a thread that looks again and again: nothing
+    /// may come of it where time stands still meanwhile.
+    fn receive_now(&self, _: &mut [IoSliceMut<'_>], _: &mut [RecvMeta]) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     /// Waits until there may be datagrams. For one waiter.

@@ -1,0 +1,6 @@
+//! Whole nodes on virtual time.
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod interpose;
+mod nodes;
+mod seeds;
