@@ -180,7 +180,7 @@ async fn serve_admin(node: &Arc<Node>, peer: &Peer) {
 }
 
 fn log(peer: NodeId, refusal: &Refusal) {
-    let Refusal { reason, by, detail } = refusal;
+    let Refusal { reason, by, detail, .. } = refusal;
     if reason.is_ordinary() || *reason == Reason::Lost {
         tracing::debug!(%peer, %reason, ?by, detail, "connection not kept");
     } else {

@@ -20,10 +20,13 @@ use tokio::sync::{Semaphore, mpsc};
 pub use lane::{LANES, Lane, LaneSender, SendError};
 pub use request::RequestError;
 
+use crate::certificate::Leaf;
+use crate::guard::Guard;
 use crate::hello::{End, Hello};
 use crate::refusal::{Reason, Refusal};
 use crate::transport::{RAFT_STREAMS_MAX, REQUEST_STREAMS_MAX};
-use crate::{Config, Identity, Service};
+use crate::version::Agreed;
+use crate::{Config, Identity, Serial, Service};
 
 /// Largest body of a request, of an answer and of a lane's frame, in bytes.
 pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -60,6 +63,11 @@ struct Inner {
     identity: Identity,
     hello: Hello,
     end: End,
+    agreed: Agreed,
+    /// What the peer last showed; the guard replaces it.
+    certificate: Arc<Mutex<Leaf>>,
+    /// Runs from when the peer is served.
+    guard: Mutex<Option<Guard>>,
     lanes: Mutex<BTreeMap<Lane, LaneSender>>,
     lane_bytes_max: usize,
     /// Requests under way or waiting.
@@ -82,14 +90,19 @@ impl fmt::Debug for Peer {
 }
 
 impl Peer {
-    pub(crate) fn new(config: &Config, connection: Connection, identity: Identity, hello: Hello, end: End) -> Self {
+    pub(crate) fn new(config: &Config, connection: Connection, hello: Hello, guard: Guard) -> Self {
         let (reader, readers) = mpsc::channel(1);
+        let certificate = Arc::clone(&guard.peer);
+        let identity = lock(&certificate).identity.clone();
         Self {
             inner: Arc::new(Inner {
                 connection,
                 identity,
                 hello,
-                end,
+                end: guard.end,
+                agreed: guard.agreed,
+                certificate,
+                guard: Mutex::new(Some(guard)),
                 lanes: Mutex::default(),
                 lane_bytes_max: config.lane_bytes_max,
                 requests: AtomicUsize::new(0),
@@ -107,6 +120,10 @@ impl Peer {
         let reader = lock(&self.inner.reader).take();
         if let Some(reader) = reader {
             inbound::start(self, handler, reader);
+        }
+        let guard = lock(&self.inner.guard).take();
+        if let Some(guard) = guard {
+            drop(tiebeam_world::spawn("net.guard", guard.run()));
         }
     }
 
@@ -186,6 +203,18 @@ impl Peer {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.inner.hello.address
+    }
+
+    /// What the two nodes speak with each other.
+    #[must_use]
+    pub fn agreed(&self) -> Agreed {
+        self.inner.agreed
+    }
+
+    /// The number of the certificate that the peer last showed; it changes if the peer renews it.
+    #[must_use]
+    pub fn certificate(&self) -> Serial {
+        lock(&self.inner.certificate).serial.clone()
     }
 
     /// Says whether this node dialled.
