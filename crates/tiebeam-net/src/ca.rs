@@ -6,19 +6,23 @@
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PKCS_ED25519,
 };
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
+use crate::certificate::Validity;
 use crate::identity::{Identity, IdentityError};
 
 /// How long an authority is valid.
-pub const AUTHORITY_DAYS: i64 = 3650;
+pub const AUTHORITY_DAYS: u32 = 3650;
 /// How long a node's certificate is valid.
-pub const CERTIFICATE_DAYS: i64 = 365;
+pub const CERTIFICATE_DAYS: u32 = 365;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Why an authority could not be made, read or used.
 #[derive(Debug, thiserror::Error)]
@@ -109,7 +113,7 @@ impl Authority {
         params.distinguished_name = named(&authority_name(cluster));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        valid_for(&mut params, AUTHORITY_DAYS);
+        set_validity(&mut params, valid_for(DAY * AUTHORITY_DAYS))?;
         let pem = params.self_signed(&key)?.pem();
         let key_pem = key.serialize_pem();
         Ok((Self { cluster: cluster.to_owned(), pem, issuer: Issuer::new(params, key) }, key_pem))
@@ -135,20 +139,33 @@ impl Authority {
     /// # Errors
     /// [`AuthorityError::Identity`] or [`AuthorityError::Cluster`] if the identity isn't one of this cluster.
     pub fn issue(&self, identity: Identity) -> Result<Issued, AuthorityError> {
+        self.issue_valid(identity, valid_for(DAY * CERTIFICATE_DAYS))
+    }
+
+    /// As [`Authority::issue`], valid as `validity` says, in whole seconds.
+    ///
+    /// # Errors
+    /// As [`Authority::issue`]; also if no certificate can name these times.
+    pub fn issue_valid(&self, identity: Identity, validity: Validity) -> Result<Issued, AuthorityError> {
+        let params = self.params(&identity, validity)?;
+        let key = KeyPair::generate_for(&PKCS_ED25519)?;
+        let certificate = params.signed_by(&key, &self.issuer)?.pem();
+        Ok(Issued { identity, certificate, key: key.serialize_pem() })
+    }
+
+    fn params(&self, identity: &Identity, validity: Validity) -> Result<CertificateParams, AuthorityError> {
         identity.check()?;
         if identity.cluster != self.cluster {
-            return Err(AuthorityError::Cluster { authority: self.cluster.clone(), asked: identity.cluster });
+            return Err(AuthorityError::Cluster { authority: self.cluster.clone(), asked: identity.cluster.clone() });
         }
-        let key = KeyPair::generate_for(&PKCS_ED25519)?;
         let mut params = CertificateParams::new(vec![identity.dns_name()])?;
         params.distinguished_name = named(&identity.name);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         // A node dials and listens with one certificate.
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
-        valid_for(&mut params, CERTIFICATE_DAYS);
-        let certificate = params.signed_by(&key, &self.issuer)?.pem();
-        Ok(Issued { identity, certificate, key: key.serialize_pem() })
+        set_validity(&mut params, validity)?;
+        Ok(params)
     }
 
     /// The authority's own certificate in PEM: what every node trusts.
@@ -188,12 +205,22 @@ fn named(name: &str) -> DistinguishedName {
     distinguished
 }
 
-fn valid_for(params: &mut CertificateParams, days: i64) {
-    let now = OffsetDateTime::from_unix_timestamp(tiebeam_world::wall_clock_ms() / 1000)
-        .expect("the wall clock is within the years that a certificate can name");
-    // Clocks of nodes differ; a certificate that starts now would be refused by whoever is behind.
-    params.not_before = now - Duration::hours(1);
-    params.not_after = now + Duration::days(days);
+/// From an hour ago for `span`: clocks of nodes differ, and a certificate that starts now would be refused by whoever is
+/// behind.
+#[must_use]
+pub fn valid_for(span: Duration) -> Validity {
+    let now = tiebeam_world::wall_clock_ms();
+    let ms = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+    Validity { from_ms: now.saturating_sub(3_600_000), until_ms: now.saturating_add(ms) }
+}
+
+fn set_validity(params: &mut CertificateParams, validity: Validity) -> Result<(), AuthorityError> {
+    let time = |ms: i64| {
+        OffsetDateTime::from_unix_timestamp(ms / 1000).map_err(|_| AuthorityError::Certificate(rcgen::Error::Time))
+    };
+    params.not_before = time(validity.from_ms)?;
+    params.not_after = time(validity.until_ms)?;
+    Ok(())
 }
 
 fn cluster_of(pem: &str) -> Option<String> {

@@ -7,7 +7,7 @@
 //! runs over it notices. A peer that doesn't know of this ([`Features::RENEWAL`]) is dialled anew, near the old
 //! certificate's end.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -21,7 +21,8 @@ use tiebeam_wire::Instant;
 use crate::certificate::Leaf;
 use crate::hello::{Binding, End};
 use crate::me::{Me, Shown};
-use crate::refusal::Reason;
+use crate::peer::close;
+use crate::refusal::{Reason, Refusal};
 use crate::version::{Agreed, Features};
 use crate::{Credentials, tls};
 
@@ -47,6 +48,8 @@ pub(crate) struct Guard {
     pub(crate) shown: Arc<Shown>,
     /// What the peer last showed.
     pub(crate) peer: Arc<Mutex<Leaf>>,
+    /// Why this node closed the connection, if it did.
+    pub(crate) ended: Arc<OnceLock<Refusal>>,
 }
 
 impl Guard {
@@ -148,7 +151,7 @@ impl Guard {
 
     fn close(&self, reason: Reason, detail: &str) {
         tracing::warn!(peer = %self.leaf().identity, %reason, detail, "closed the connection to a peer");
-        self.connection.close(reason.code(), detail.as_bytes());
+        close(&self.connection, &self.ended, reason, detail);
     }
 }
 

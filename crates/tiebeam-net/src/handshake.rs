@@ -195,6 +195,7 @@ impl Candidate {
         me.admitted(&leaf.identity);
         let peer = Arc::new(Mutex::new(leaf));
         let guard = Guard {
+            ended: Arc::default(),
             me: Arc::clone(&me),
             connection: connection.clone(),
             send,

@@ -30,6 +30,8 @@ mod peer;
 mod refusal;
 mod refusal_log;
 mod service;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 mod tls;
 mod transport;
 mod version;

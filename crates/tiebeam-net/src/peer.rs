@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use quinn::Connection;
+use quinn::{Connection, ConnectionError};
 use tiebeam_wire::{Incarnation, NodeId};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -66,6 +66,8 @@ struct Inner {
     agreed: Agreed,
     /// What the peer last showed; the guard replaces it.
     certificate: Arc<Mutex<Leaf>>,
+    /// Why this node closed the connection, if it did: QUIC remembers only that it was closed here.
+    ended: Arc<OnceLock<Refusal>>,
     /// Runs from when the peer is served.
     guard: Mutex<Option<Guard>>,
     lanes: Mutex<BTreeMap<Lane, LaneSender>>,
@@ -102,6 +104,7 @@ impl Peer {
                 end: guard.end,
                 agreed: guard.agreed,
                 certificate,
+                ended: Arc::clone(&guard.ended),
                 guard: Mutex::new(Some(guard)),
                 lanes: Mutex::default(),
                 lane_bytes_max: config.lane_bytes_max,
@@ -154,12 +157,13 @@ impl Peer {
 
     /// Closes the connection and tells the peer why.
     pub fn close(&self, reason: Reason, detail: &str) {
-        self.inner.connection.close(reason.code(), detail.as_bytes());
+        close(&self.inner.connection, &self.inner.ended, reason, detail);
     }
 
     /// Waits until the connection has ended and returns why. Cancel safe.
     pub async fn closed(&self) -> Refusal {
-        Refusal::from_quic(&self.inner.connection.closed().await)
+        let error = self.inner.connection.closed().await;
+        self.inner.end_of(&error)
     }
 
     /// Waits until the connection has ended and its handler will get no more frames. For one caller; another one
@@ -178,7 +182,7 @@ impl Peer {
     /// Says why the connection has ended; none while it is open.
     #[must_use]
     pub fn close_reason(&self) -> Option<Refusal> {
-        self.inner.connection.close_reason().map(|error| Refusal::from_quic(&error))
+        self.inner.connection.close_reason().map(|error| self.inner.end_of(&error))
     }
 
     /// Who the peer is.
@@ -217,10 +221,47 @@ impl Peer {
         lock(&self.inner.certificate).serial.clone()
     }
 
+    #[cfg(feature = "testkit")]
+    pub(crate) fn connection(&self) -> Connection {
+        self.inner.connection.clone()
+    }
+
     /// Says whether this node dialled.
     #[must_use]
     pub fn dialled(&self) -> bool {
         self.inner.end == End::Dialler
+    }
+}
+
+impl Inner {
+    fn end_of(&self, error: &ConnectionError) -> Refusal {
+        let ended = self.ended.get().filter(|_| *error == ConnectionError::LocallyClosed).cloned();
+        ended.unwrap_or_else(|| Refusal::from_quic(error)).with_peer(Some(&self.identity))
+    }
+}
+
+/// Closes a connection and remembers why, unless it was closed already.
+pub(crate) fn close(connection: &Connection, ended: &OnceLock<Refusal>, reason: Reason, detail: &str) {
+    if connection.close_reason().is_none() {
+        // Whoever is first says why; the other's close has no effect either.
+        let _ = ended.set(Refusal::local(reason, detail));
+        connection.close(reason.code(), detail.as_bytes());
+    }
+}
+
+/// Cuts chunks into frames until one breaks the rules.
+#[cfg(feature = "testkit")]
+pub(crate) fn read_frames<'a>(chunks: impl Iterator<Item = &'a [u8]>) {
+    let mut frames = frames::Frames::default();
+    for chunk in chunks {
+        frames.push(Bytes::copy_from_slice(chunk));
+        loop {
+            match frames.take() {
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(_) => return,
+            }
+        }
     }
 }
 

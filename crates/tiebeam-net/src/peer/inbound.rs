@@ -1,8 +1,8 @@
 //! Serves what a peer opens.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
 use quinn::{Connection, RecvStream, SendStream, VarInt};
@@ -11,31 +11,39 @@ use tokio::sync::{Semaphore, mpsc};
 use super::frames::Frames;
 use super::lane::FORBIDDEN;
 use super::request::{Status, is_given_up, read_body};
-use super::{Declined, FRAME_BYTES_MAX, Handler, INBOUND_BYTES_MAX, LANES, Lane, Peer, lock};
-use crate::refusal::Reason;
+use super::{Declined, FRAME_BYTES_MAX, Handler, INBOUND_BYTES_MAX, LANES, Lane, Peer, close, lock};
+use crate::refusal::{Reason, Refusal};
 use crate::{Identity, Service};
 
 /// All that the tasks of one connection share.
 struct Inbound {
     connection: Connection,
     identity: Identity,
+    ended: Arc<OnceLock<Refusal>>,
     handler: Arc<dyn Handler>,
     /// In KiB.
     memory: Semaphore,
     lanes: Mutex<BTreeSet<Lane>>,
+    /// Bytes of answers that the peer has not taken yet.
+    answers: AtomicUsize,
     /// Whether it was said already that the peer asks for what its role forbids: once a connection is enough, or the
     /// peer could fill this node's log.
     forbidden_said: AtomicBool,
+    /// The same of answers that it doesn't read.
+    unread_said: AtomicBool,
 }
 
 pub(super) fn start(peer: &Peer, handler: Arc<dyn Handler>, reader: mpsc::Sender<()>) {
     let inbound = Arc::new(Inbound {
         connection: peer.inner.connection.clone(),
         identity: peer.inner.identity.clone(),
+        ended: Arc::clone(&peer.inner.ended),
         handler,
         memory: Semaphore::new(INBOUND_BYTES_MAX / 1024),
         lanes: Mutex::default(),
+        answers: AtomicUsize::new(0),
         forbidden_said: AtomicBool::new(false),
+        unread_said: AtomicBool::new(false),
     });
     drop(tiebeam_world::spawn("net.requests", Arc::clone(&inbound).accept_requests()));
     drop(tiebeam_world::spawn("net.lanes", inbound.accept_lanes(reader)));
@@ -77,10 +85,27 @@ impl Inbound {
         drop(memory);
         let stopped = send.stopped();
         tokio::select! {
-            result = self.handler.request(service, body) => respond(&mut send, result).await,
+            result = self.handler.request(service, body) => self.respond(&mut send, result).await,
             // Nobody waits any more, so nobody needs the rest of the work.
             _ = stopped => {}
         }
+    }
+
+    async fn respond(&self, send: &mut SendStream, result: Result<Bytes, Declined>) {
+        let size = result.as_ref().map_or(0, Bytes::len);
+        let waiting = self.answers.fetch_add(size, Ordering::Relaxed) + size;
+        let counted = Held { bytes: &self.answers, size };
+        // A peer that asks and never reads would otherwise fill this node's memory with its answers.
+        if waiting > ANSWER_BYTES_MAX {
+            if !self.unread_said.swap(true, Ordering::Relaxed) {
+                tracing::warn!(peer = %self.identity, waiting, limit = ANSWER_BYTES_MAX, "peer doesn't read its answers");
+            }
+            // Before anything is waited for: the word about it may find no reader, either.
+            drop((result, counted));
+            let text = format!("answers of {waiting} bytes wait to be read, the limit is {ANSWER_BYTES_MAX}");
+            return respond(send, Err(Declined::Failed(text))).await;
+        }
+        respond(send, result).await;
     }
 
     async fn accept_lanes(self: Arc<Self>, reader: mpsc::Sender<()>) {
@@ -110,7 +135,12 @@ impl Inbound {
             return self.violated("lane is out of range or open already");
         }
         let mut frames = Frames::default();
-        while let Ok(Some(chunk)) = recv.read_chunk(CHUNK_BYTES_MAX, true).await {
+        loop {
+            let chunk = match recv.read_chunk(CHUNK_BYTES_MAX, true).await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) if !frames.is_whole() => return self.violated("lane ended within a frame"),
+                _ => return,
+            };
             frames.push(chunk.bytes);
             loop {
                 match frames.take() {
@@ -130,7 +160,19 @@ impl Inbound {
 
     fn violated(&self, detail: &str) {
         tracing::warn!(peer = %self.identity, detail, "peer violated the protocol");
-        self.connection.close(Reason::Protocol.code(), detail.as_bytes());
+        close(&self.connection, &self.ended, Reason::Protocol, detail);
+    }
+}
+
+/// Bytes that are counted until this is dropped, also with the future that holds it when the peer is gone.
+struct Held<'a> {
+    bytes: &'a AtomicUsize,
+    size: usize,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.bytes.fetch_sub(self.size, Ordering::Relaxed);
     }
 }
 
@@ -164,6 +206,9 @@ async fn write_answer(send: &mut SendStream, status: Status, size: u32, body: By
     let _ = send.finish();
 }
 
+/// Bytes of answers to one peer that may wait until it reads them; an answer beyond it is refused in place of sent.
+/// Eight of the largest: whoever reads never sees it.
+const ANSWER_BYTES_MAX: usize = 8 * FRAME_BYTES_MAX;
 /// Most bytes that are taken from a stream at once.
 const CHUNK_BYTES_MAX: usize = 256 * 1024;
 /// Longest text of a failure that is sent back, in bytes; the rest is cut off.
