@@ -5,7 +5,8 @@ mod demo;
 mod flights;
 mod local;
 
-use std::path::PathBuf;
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -135,24 +136,50 @@ fn run(command: Command) -> Result<ExitCode> {
 }
 
 fn node(config: Option<PathBuf>, exit_with_stdin: bool) -> Result<()> {
-    let config = match config {
-        Some(path) => Config::load(&path, std::env::vars())?,
+    let path = match config {
+        Some(path) => path,
         None => {
             let single = LocalCluster::lay_out(".tiebeam/single".as_ref(), 1, 0, Ports::Default, |_| String::new())?;
-            Config::load(&single.config_of(0), std::env::vars())?
+            single.config_of(0)
         }
     };
+    let config = Config::load(&path, std::env::vars())?;
     tiebeam_node::telemetry::install();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(async {
         let node = Node::start(config, app::registry()).await?;
-        stop_signal(exit_with_stdin).await;
+        tokio::select! {
+            () = stop_signal(exit_with_stdin) => {}
+            never = reload_on_hangup(&node, &path) => match never {},
+        }
         node.stop().await;
         anyhow::Ok(())
     });
     // Whatever still blocks must not keep a stopped node alive.
     runtime.shutdown_background();
     result
+}
+
+/// Reads the configuration again at each SIGHUP. What can't be used is said, and the node goes on with what it has.
+async fn reload_on_hangup(node: &Node, path: &Path) -> Infallible {
+    // Without a handler SIGHUP ends the process, which is what it did before anybody thought of reloading.
+    let Ok(mut hangup) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else {
+        return std::future::pending().await;
+    };
+    loop {
+        // None comes only if the runtime ends.
+        let Some(()) = hangup.recv().await else { return std::future::pending().await };
+        let reloaded = match Config::load(path, std::env::vars()) {
+            Ok(config) => node.reload(config).await.map_err(anyhow::Error::from),
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = reloaded {
+            tracing::error!(
+                error = format!("{error:#}"),
+                "configuration can't be used; the one before stays in effect"
+            );
+        }
+    }
 }
 
 /// Waits for SIGTERM, Ctrl-C, or the end of standard input if that is asked for.
@@ -186,7 +213,7 @@ async fn end_of_stdin() {
 }
 
 #[expect(clippy::print_stdout, reason = "the command's answer")]
-fn dev(cores: usize, edges: usize, dir: &std::path::Path) -> Result<()> {
+fn dev(cores: usize, edges: usize, dir: &Path) -> Result<()> {
     let mut cluster = LocalCluster::lay_out(dir, cores, edges, Ports::Default, |_| String::new())?;
     cluster.start_all()?;
     for node in &cluster.nodes {

@@ -54,6 +54,7 @@ async fn dial_one(node: Arc<Node>, dial: Dial) {
             }
         }
         Err(refusal) if refusal.reason == Reason::Oneself => Outcome::Oneself,
+        Err(refusal) if refusal.reason.needs_people() => Outcome::Refused,
         Err(_) => Outcome::Failed,
     };
     node.view().dialler.ended(tiebeam_world::now(), dial.address, outcome, tiebeam_world::random());

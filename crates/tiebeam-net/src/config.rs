@@ -7,6 +7,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tiebeam_wire::Incarnation;
 
+use crate::DenyList;
 use crate::certificate::{Leaf, Serial, Validity};
 use crate::identity::{Identity, IdentityError};
 use crate::tls;
@@ -99,6 +100,11 @@ impl Credentials {
         &self.leaf.identity
     }
 
+    /// Says whether `other` shows and trusts the same.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.certificate == other.certificate && self.authorities == other.authorities
+    }
+
     /// The number of the certificate.
     #[must_use]
     pub const fn serial(&self) -> &Serial {
@@ -172,6 +178,8 @@ pub struct Config {
     pub cookie: Cookie,
     /// The former secret, accepted from peers while nodes change to the new one.
     pub cookie_previous: Option<Cookie>,
+    /// Who is denied from the beginning. Default nobody; [`Endpoint::revoke`](crate::Endpoint::revoke) adds to it.
+    pub denied: DenyList,
     /// A connection that was silent for so long is lost. Default 3 s; the smaller one of both sides counts.
     pub idle_timeout: Duration,
     /// How often a silent connection is kept alive. Default 1 s.
@@ -201,6 +209,7 @@ impl Config {
             credentials,
             cookie,
             cookie_previous: None,
+            denied: DenyList::EMPTY,
             idle_timeout: Duration::from_secs(3),
             keep_alive_interval: Duration::from_secs(1),
             handshake_timeout: Duration::from_secs(5),

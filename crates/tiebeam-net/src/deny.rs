@@ -34,6 +34,9 @@ pub enum Denied {
 pub struct DenyListFull;
 
 impl DenyList {
+    /// The list that denies nobody.
+    pub const EMPTY: Self = Self { nodes: BTreeSet::new(), serials: BTreeSet::new() };
+
     /// Adds an entry; one that is there already changes nothing.
     ///
     /// # Errors

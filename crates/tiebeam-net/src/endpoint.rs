@@ -131,6 +131,9 @@ impl Endpoint {
         if !credentials.validity().contains(tiebeam_world::wall_clock_ms()) {
             return Err(RotateError::Expired { serial: credentials.serial().clone() });
         }
+        if credentials.is_same(&me.shown().credentials) {
+            return Ok(());
+        }
         let serial = credentials.serial().clone();
         self.show(|old| (credentials, (old.cookie.clone(), old.cookie_previous.clone())))?;
         tracing::info!(node = %me.identity.node, %serial, "shows a new certificate");

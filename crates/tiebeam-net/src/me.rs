@@ -64,7 +64,8 @@ impl Me {
             address,
             cluster: identity.cluster.clone(),
         };
-        let (current, denied) = (watch::Sender::new(Arc::new(shown)), watch::Sender::new(Arc::default()));
+        let denied = watch::Sender::new(Arc::new(config.denied.clone()));
+        let current = watch::Sender::new(Arc::new(shown));
         Self { config, identity, hello, speech, current, denied, refusals: Mutex::new(RefusalLog::new()) }
     }
 

@@ -3,6 +3,30 @@ use tiebeam_net::Identity;
 
 use crate::data_dir::DataDirError;
 
+/// Why a running node keeps what it has. Nothing has changed then.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReloadError {
+    /// The files can't be read, or are another node's.
+    #[error("certificate can't be used")]
+    Certificate(#[from] StartError),
+    /// The certificate is somebody else's or out of its time.
+    #[error(transparent)]
+    Rotate(#[from] tiebeam_net::RotateError),
+    /// The cookie is too short.
+    #[error(transparent)]
+    Cookie(#[from] tiebeam_net::CookieTooShort),
+    /// A serial number is none.
+    #[error(transparent)]
+    Serial(#[from] tiebeam_net::NotASerial),
+    /// Too many are revoked.
+    #[error(transparent)]
+    Denied(#[from] tiebeam_net::DenyListFull),
+    /// The node stops.
+    #[error("reading was interrupted")]
+    Interrupted,
+}
+
 /// Why a node can't start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -24,6 +48,9 @@ pub enum StartError {
     /// The cookie is too short.
     #[error(transparent)]
     Cookie(#[from] tiebeam_net::CookieTooShort),
+    /// The list of who is revoked can't be used.
+    #[error("list of revoked nodes can't be used")]
+    Revoked(#[source] Box<ReloadError>),
     /// The data directory can't be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),

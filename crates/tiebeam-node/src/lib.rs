@@ -6,11 +6,15 @@
 //!     every node: HTTP ─▶ applications
 //! ```
 //!
+//! Certificate, cookies and revocations change while the node runs: [`Node::reload`], and the certificate's files are
+//! looked at now and then.
+//!
 //! What can be refused is refused before anything runs: a node is never half started. Errors are typed and name the key,
 //! the file or the address that stands in the way.
 
 mod app;
 mod catalog;
+mod certificates;
 mod config;
 mod data_dir;
 mod error;
@@ -25,7 +29,7 @@ pub use app::{AppError, Application, BoxProcessor, ConsumerSpec};
 pub use catalog::{Catalog, CreateTopicError};
 pub use config::{ClusterSection, Config, ConfigError, ListenSection, NAME_BYTES_MAX, NodeSection, TlsSection};
 pub use data_dir::DataDirError;
-pub use error::StartError;
+pub use error::{ReloadError, StartError};
 pub use handle::{FindError, Handle};
 pub use node::Node;
 pub use services::{ServiceHost, Services};

@@ -3,5 +3,6 @@
 
 mod bad_input;
 mod flights;
+mod rotation;
 mod site;
 mod strangers;
