@@ -3,15 +3,17 @@
 mod app;
 mod demo;
 mod flights;
+mod join;
 mod local;
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use tiebeam_node::ca::Authority;
+use tiebeam_node::join::Tokens;
 use tiebeam_node::wire::{NodeId, Role};
 use tiebeam_node::{Config, Identity, Node, StartError};
 
@@ -56,6 +58,9 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum NodeCommand {
+    /// Get a certificate by token and write a directory that a node can run on; prints the command that runs it.
+    #[command(after_help = "Example: tiebeam node join --token tiebeam1-... --address 10.0.0.1:4401 --dir edge-7")]
+    Join(join::Args),
     /// Run one node until SIGTERM or Ctrl-C.
     #[command(after_help = "Example: tiebeam node run --config configs/core-1.toml")]
     Run {
@@ -99,6 +104,30 @@ enum CaCommand {
         #[arg(long)]
         cluster: String,
     },
+    /// Make a token by which a node gets its certificate itself, once, from a core node with section [join]; prints it.
+    #[command(
+        after_help = "Example: tiebeam ca token --dir ca --cluster skies --role edge --name edge-7 --id 7 --ttl 15m"
+    )]
+    Token {
+        /// Directory of the authority; the core node's join.authority.
+        #[arg(long, default_value = "ca")]
+        dir: PathBuf,
+        /// What the node may do: core or edge.
+        #[arg(long)]
+        role: Role,
+        /// The node's name, at most 16 lower-case letters, digits or hyphens.
+        #[arg(long)]
+        name: String,
+        /// The node's id, from 1; never given to another node.
+        #[arg(long)]
+        id: u64,
+        /// The cluster's name.
+        #[arg(long)]
+        cluster: String,
+        /// How long the token can be used: a number with s, m or h, at most 24h.
+        #[arg(long, default_value = "15m", value_parser = join::duration)]
+        ttl: std::time::Duration,
+    },
 }
 
 fn main() -> ExitCode {
@@ -126,6 +155,14 @@ fn run(command: Command) -> Result<ExitCode> {
             let exact = demo::run(&args)?;
             return Ok(if exact { ExitCode::SUCCESS } else { ExitCode::from(FAILED) });
         }
+        Command::Node(NodeCommand::Join(args)) => say(&join::join(&args)?),
+        Command::Ca(CaCommand::Token { dir, role, name, id, cluster, ttl }) => {
+            if role == Role::Admin {
+                bail!("an administrator is no node and can't join; hint: tiebeam ca issue --role admin");
+            }
+            let identity = Identity { node: NodeId(id), name, role, cluster };
+            say(&Tokens::of(&dir).create(&Authority::load(&dir)?, identity, ttl)?.to_string());
+        }
         Command::Ca(CaCommand::Init { dir, cluster }) => drop(Authority::create(&dir, &cluster)?),
         Command::Ca(CaCommand::Issue { dir, role, name, id, cluster }) => {
             let authority = Authority::load(&dir)?;
@@ -133,6 +170,11 @@ fn run(command: Command) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[expect(clippy::print_stdout, reason = "the command's answer")]
+fn say(text: &str) {
+    println!("{text}");
 }
 
 fn node(config: Option<PathBuf>, exit_with_stdin: bool) -> Result<()> {

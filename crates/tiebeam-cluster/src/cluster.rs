@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tiebeam_actor::System;
+use tiebeam_net::join::{Desk, Office};
 use tiebeam_net::{
     BindError, Cookie, Credentials, Denied, DenyList, DenyListFull, Endpoint, FRAME_BYTES_MAX, RotateError, Service,
 };
@@ -207,6 +208,14 @@ impl Cluster {
         self.node.endpoint.set_cookies(current, previous)?;
         self.hurry();
         Ok(())
+    }
+
+    /// Opens a desk for newcomers at `listen`.
+    ///
+    /// # Errors
+    /// [`BindError`].
+    pub fn open_desk(&self, listen: SocketAddr, office: Office) -> Result<Desk, BindError> {
+        self.node.endpoint.open_desk(listen, office)
     }
 
     /// Denies a node or a certificate from now on; its connections end at once.

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_ED25519,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ED25519,
 };
+use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
 use crate::certificate::Validity;
@@ -153,11 +154,38 @@ impl Authority {
         Ok(Issued { identity, certificate, key: key.serialize_pem() })
     }
 
-    fn params(&self, identity: &Identity, validity: Validity) -> Result<CertificateParams, AuthorityError> {
+    /// Signs the key in a `request` (PKCS#10, DER) for `identity`; returns the certificate in PEM. Of the request only the
+    /// key counts: what it asks for beyond that is not looked at.
+    ///
+    /// # Errors
+    /// As [`Authority::issue_valid`]; also if the request isn't signed by its own key.
+    pub fn sign(&self, identity: Identity, request: &[u8], validity: Validity) -> Result<String, AuthorityError> {
+        let params = self.params(&identity, validity)?;
+        Ok(params.signed_by(&public_key(request)?, &self.issuer)?.pem())
+    }
+
+    /// Checks that this authority can name `identity`.
+    pub(crate) fn check(&self, identity: &Identity) -> Result<(), AuthorityError> {
         identity.check()?;
         if identity.cluster != self.cluster {
             return Err(AuthorityError::Cluster { authority: self.cluster.clone(), asked: identity.cluster.clone() });
         }
+        Ok(())
+    }
+
+    /// The authority's own certificate in DER.
+    pub(crate) fn der(&self) -> Vec<u8> {
+        let pem = x509_parser::pem::parse_x509_pem(self.pem.as_bytes());
+        pem.expect("it was parsed or made when this was made").1.contents
+    }
+
+    /// What a token knows the authority by.
+    pub(crate) fn hash(&self) -> [u8; 32] {
+        Sha256::digest(self.der()).into()
+    }
+
+    fn params(&self, identity: &Identity, validity: Validity) -> Result<CertificateParams, AuthorityError> {
+        self.check(identity)?;
         let mut params = CertificateParams::new(vec![identity.dns_name()])?;
         params.distinguished_name = named(&identity.name);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -193,6 +221,36 @@ impl Issued {
         write_private(&key, &self.key)?;
         Ok((certificate, key))
     }
+}
+
+/// Makes a key; returns it in PEM, with a request to sign it in DER.
+pub(crate) fn request() -> Result<(String, Vec<u8>), AuthorityError> {
+    let key = KeyPair::generate_for(&PKCS_ED25519)?.serialize_pem();
+    let request = request_for(&key)?;
+    Ok((key, request))
+}
+
+/// Returns a request, PKCS#10 in DER, to sign a private key in PEM. It names nobody: who the key's owner is, the authority
+/// knows by other means.
+///
+/// # Errors
+/// [`AuthorityError::Certificate`] if that is no key.
+pub fn request_for(key: &str) -> Result<Vec<u8>, AuthorityError> {
+    let request = CertificateParams::new(Vec::new())?.serialize_request(&KeyPair::from_pem(key)?)?;
+    Ok(request.der().to_vec())
+}
+
+/// Reads the key out of a request, and checks that its owner signed it.
+pub(crate) fn public_key(request: &[u8]) -> Result<rcgen::PublicKey, AuthorityError> {
+    Ok(CertificateSigningRequestParams::from_der(&request.to_vec().into())?.public_key)
+}
+
+/// Replaces a certificate's file as a whole: a crash leaves the old or the new one.
+///
+/// # Errors
+/// [`AuthorityError::File`].
+pub fn write_certificate(path: &Path, pem: &str) -> Result<(), AuthorityError> {
+    write_public(path, pem)
 }
 
 fn authority_name(cluster: &str) -> String {
@@ -231,22 +289,22 @@ fn cluster_of(pem: &str) -> Option<String> {
 }
 
 fn write_public(path: &Path, text: &str) -> Result<(), AuthorityError> {
-    write(path, text, 0o644)
+    write(path, text.as_bytes(), 0o644)
 }
 
 fn write_private(path: &Path, text: &str) -> Result<(), AuthorityError> {
-    write(path, text, 0o600)
+    write(path, text.as_bytes(), 0o600)
 }
 
 /// Replaces the file as a whole, so that a crash leaves the old or the new one; the mode holds from its first byte on.
-fn write(path: &Path, text: &str, mode: u32) -> Result<(), AuthorityError> {
+pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), AuthorityError> {
     let attempt = || {
         let dir = path.parent().unwrap_or_else(|| Path::new("."));
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let partial = path.with_extension("partial");
         let _ = std::fs::remove_file(&partial);
         let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&partial)?;
-        file.write_all(text.as_bytes())?;
+        file.write_all(bytes)?;
         file.sync_all()?;
         std::fs::rename(&partial, path)
     };

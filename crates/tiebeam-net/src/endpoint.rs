@@ -237,6 +237,10 @@ impl Endpoint {
         self.quinn.local_addr()
     }
 
+    pub(crate) fn me(&self) -> Arc<Me> {
+        Arc::clone(&self.me)
+    }
+
     /// How many connections there are, those in their handshakes included.
     #[must_use]
     pub fn connection_count(&self) -> usize {

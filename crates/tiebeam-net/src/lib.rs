@@ -8,6 +8,7 @@
 //! - A refusal has a [`Reason`] that both sides get to know and log once.
 //! - [`Endpoint::rotate`] and [`Endpoint::set_cookies`] replace certificate and cookie while connections live on;
 //!   [`Endpoint::revoke`] ends those of a node and lets it in no more.
+//! - [`join`] gives a certificate to a newcomer that has nothing but a token.
 //!
 //! Promises: a request is delivered at most once. Frames of one lane arrive in order and without holes until the
 //! connection ends. Nothing is sent again on another connection. Nothing of a stranger is decoded beyond its hello.
@@ -25,6 +26,7 @@ mod guard;
 mod handshake;
 mod hello;
 mod identity;
+pub mod join;
 mod me;
 mod peer;
 mod refusal;

@@ -49,6 +49,8 @@ pub enum Reason {
     Revoked,
     /// The certificate is past its end, or not good yet. Code 17, or TLS's alert.
     Expired,
+    /// The token that a newcomer showed is unknown, used, expired or wrong. Code 18.
+    BadToken,
     /// The peer fell silent, or restarted and knows nothing of the connection.
     Lost,
     /// The peer gave a code that this version doesn't know.
@@ -56,7 +58,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    const CODES: [(Self, u32); 17] = [
+    const CODES: [(Self, u32); 18] = [
         (Self::Shutdown, 0),
         (Self::WrongCookie, 2),
         (Self::NodeIdMismatch, 3),
@@ -74,6 +76,7 @@ impl Reason {
         (Self::Replaced, 15),
         (Self::Revoked, 16),
         (Self::Expired, 17),
+        (Self::BadToken, 18),
     ];
 
     /// The code that says it to the peer; that of [`Reason::Protocol`] for what is never said with a code.
@@ -132,6 +135,7 @@ impl fmt::Display for Reason {
             Self::Replaced => "replaced by a newer connection",
             Self::Revoked => "revoked",
             Self::Expired => "certificate expired",
+            Self::BadToken => "token refused",
             Self::Lost => "connection lost",
             Self::Unknown => "unknown reason",
         })

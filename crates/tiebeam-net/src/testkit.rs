@@ -71,6 +71,11 @@ pub fn parse_certificate(bytes: &[u8]) {
     let _ = crate::certificate::Leaf::parse(bytes);
 }
 
+/// Decodes `bytes` as each thing that a newcomer or its desk reads.
+pub fn decode_join(bytes: &[u8]) {
+    crate::join::decode(bytes);
+}
+
 fn binding() -> Binding {
     Binding { dialler: NodeId(2), acceptor: NodeId(1), exporter: [7; 32] }
 }

@@ -4,12 +4,12 @@ use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use tiebeam_cluster::Cluster;
-use tiebeam_net::{Cookie, Credentials, Denied, DenyList, Validity};
+use tiebeam_net::{Cookie, Credentials, Denied, DenyList, Service, Validity};
 use tiebeam_wire::{Instant, NodeId};
 
 use crate::config::{Config, TlsSection};
 use crate::error::ReloadError;
-use crate::node::credentials;
+use crate::node::{credentials, expected};
 
 /// How often the files are looked at. Changed ones are read when they haven't changed since the look before: who
 /// replaces three files can't do it at once.
@@ -18,6 +18,13 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Warned of is the last quarter of a certificate's life, but no more than this.
 const WARN_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// The longest life with which a certificate counts as short; those of desks have at most a week.
+const SHORT_LIFE: Duration = Duration::from_secs(10 * 24 * 3600);
+/// How long after a failure a certificate is asked for again.
+const TRY_AGAIN: Duration = Duration::from_secs(300);
+/// How long one core node may take to issue a certificate.
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Puts into effect what a running node can change: certificate, key, authority, cookies and who is revoked. Nothing of
 /// it is in effect if any of it is bad.
@@ -58,6 +65,7 @@ pub(crate) fn denied(config: &Config) -> Result<DenyList, ReloadError> {
 pub(crate) async fn watch(mut config: tokio::sync::watch::Receiver<Config>, cluster: Cluster, mut shown: Validity) {
     let mut files = Files::default();
     let mut expiry = Expiry::default();
+    let mut renewal = Renewal::default();
     let now = config.borrow().tls.clone();
     files.look(stamps(&now).await);
     loop {
@@ -66,6 +74,19 @@ pub(crate) async fn watch(mut config: tokio::sync::watch::Receiver<Config>, clus
         }
         tiebeam_world::sleep(LOOK_INTERVAL).await;
         let latest = config.borrow_and_update().clone();
+        if renewal.is_due(tiebeam_world::now(), shown, tiebeam_world::wall_clock_ms()) {
+            match renew(&latest, &cluster).await {
+                Ok(credentials) => {
+                    shown = credentials.validity();
+                    let left = days(shown.left(tiebeam_world::wall_clock_ms()));
+                    tracing::info!(serial = %credentials.serial(), left, "certificate was issued again and is in use");
+                }
+                Err(error) => {
+                    let error = &error as &(dyn std::error::Error + 'static);
+                    tracing::warn!(error, "certificate was not issued again, trying later");
+                }
+            }
+        }
         if !files.look(stamps(&latest.tls).await) {
             continue;
         }
@@ -85,6 +106,43 @@ pub(crate) async fn watch(mut config: tokio::sync::watch::Receiver<Config>, clus
 
 async fn use_files(config: &Config, cluster: &Cluster) -> Result<Credentials, ReloadError> {
     let credentials = load(config).await?;
+    cluster.rotate(credentials.clone())?;
+    Ok(credentials)
+}
+
+/// Has the certificate issued again by whichever core node keeps the authority, for the key that the node has: only one
+/// file changes, so a crash leaves a pair that fits.
+async fn renew(config: &Config, cluster: &Cluster) -> Result<Credentials, ReloadError> {
+    let key = std::fs::read_to_string(&config.tls.key);
+    let key = key.map_err(|error| ReloadError::Issued(format!("{}: {error}", config.tls.key.display())))?;
+    let request = tiebeam_net::ca::request_for(&key).map_err(|error| ReloadError::Issued(error.to_string()))?;
+    let mut last = "there is no core node to ask".to_owned();
+    for node in config.cores().into_keys() {
+        let answer = cluster.request(node, Service::CERTIFICATE, request.clone().into(), ASK_TIMEOUT).await;
+        match answer {
+            Ok(certificate) => return use_certificate(config, cluster, &certificate).await,
+            Err(error) => last = error.to_string(),
+        }
+    }
+    Err(ReloadError::Issued(last))
+}
+
+async fn use_certificate(config: &Config, cluster: &Cluster, pem: &[u8]) -> Result<Credentials, ReloadError> {
+    let bad = |error: String| ReloadError::Issued(error);
+    let (config, pem) = (config.clone(), pem.to_vec());
+    let written = tiebeam_world::blocking(move || {
+        let read = |path: &std::path::Path| std::fs::read(path).map_err(|error| error.to_string());
+        let (authority, key) = (read(&config.tls.ca)?, read(&config.tls.key)?);
+        let credentials = Credentials::from_pem(&authority, &pem, &key).map_err(|error| error.to_string())?;
+        if *credentials.identity() != expected(&config) {
+            return Err(format!("it is for {}", credentials.identity()));
+        }
+        // Before it is shown: what peers have seen must not be lost by a crash.
+        let pem = String::from_utf8(pem).map_err(|error| error.to_string())?;
+        tiebeam_net::ca::write_certificate(&config.tls.cert, &pem).map_err(|error| error.to_string())?;
+        Ok(credentials)
+    });
+    let credentials = written.await.map_err(|_| ReloadError::Interrupted)?.map_err(bad)?;
     cluster.rotate(credentials.clone())?;
     Ok(credentials)
 }
@@ -161,6 +219,25 @@ impl Expiry {
     }
 }
 
+/// Decides when to have a certificate issued again. Pure.
+#[derive(Default)]
+struct Renewal {
+    tried: Option<Instant>,
+}
+
+impl Renewal {
+    /// Says whether to try now: once two thirds of a short life are over, every five minutes until it succeeds. A
+    /// certificate with a long life was issued by hand, and is replaced by hand.
+    fn is_due(&mut self, now: Instant, validity: Validity, wall_ms: i64) -> bool {
+        let due = validity.span() <= SHORT_LIFE && validity.left(wall_ms) < validity.span() / 3;
+        let due = due && self.tried.is_none_or(|tried| now.since(tried) >= TRY_AGAIN);
+        if due {
+            self.tried = Some(now);
+        }
+        due
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,6 +276,21 @@ mod tests {
         assert_eq!(warned[0], 127, "42 h are a quarter");
         assert_eq!(warned[1..5], [145, 146, 147, 148], "hourly once less than a day is left");
         assert_eq!(warned.last(), Some(&170), "also when it is over");
+    }
+
+    #[test]
+    fn week_is_renewed_after_two_thirds_and_a_year_by_hand() {
+        let hours = |hours: i64| hours * 3_600_000;
+        let due = |span: i64, at: i64| {
+            let validity = Validity { from_ms: 0, until_ms: hours(span) };
+            Renewal::default().is_due(Instant { nanos: 0 }, validity, hours(at))
+        };
+        assert_eq!([due(168, 0), due(168, 112), due(168, 113), due(168, 500)], [false, false, true, true]);
+        assert!(!due(365 * 24, 365 * 24 - 1));
+        let (mut renewal, validity) = (Renewal::default(), Validity { from_ms: 0, until_ms: hours(24) });
+        let tries = [0, 1, 299, 300, 301, 600]
+            .map(|seconds: u64| renewal.is_due(Instant { nanos: seconds * 1_000_000_000 }, validity, hours(23)));
+        assert_eq!(tries, [true, false, false, true, false, true]);
     }
 
     #[test]

@@ -21,6 +21,10 @@ pub struct Config {
     pub tls: TlsSection,
     /// `[cluster]`
     pub cluster: ClusterSection,
+    /// `[join]`: lets newcomers in by token. A core node with the authority's key may have it; without it a node lets nobody
+    /// in who has no certificate.
+    #[serde(default)]
+    pub join: Option<JoinSection>,
     /// `[apps.NAME]`: what the applications compiled into the binary are told; each knows its own keys. An application
     /// without a section doesn't run.
     #[serde(default)]
@@ -83,6 +87,28 @@ pub struct ClusterSection {
     pub cores: BTreeMap<String, SocketAddr>,
 }
 
+/// Where newcomers ask for certificates, and by what they get them.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct JoinSection {
+    /// UDP address for newcomers. Default 0.0.0.0:4401.
+    #[serde(default = "default_join")]
+    pub listen: SocketAddr,
+    /// Directory of the authority, as `tiebeam ca init` made it: `ca.pem`, `ca.key` and `tokens/`.
+    pub authority: PathBuf,
+    /// How long the certificates are good that this node issues, in hours, from 24 to 168. Default 168. Nodes have them
+    /// issued again when two thirds are over.
+    #[serde(default = "default_certificate_hours")]
+    pub certificate_hours: u32,
+}
+
+fn default_join() -> SocketAddr {
+    SocketAddr::from(([0, 0, 0, 0], 4401))
+}
+
+const fn default_certificate_hours() -> u32 {
+    168
+}
+
 fn default_dir() -> PathBuf {
     PathBuf::from("/var/lib/tiebeam")
 }
@@ -112,6 +138,9 @@ const KEYS: &[&str] = &[
     "cluster.revoked_nodes",
     "cluster.revoked_serials",
     "cluster.cores",
+    "join.listen",
+    "join.authority",
+    "join.certificate_hours",
 ];
 
 /// Why a configuration was refused; nothing was started.
@@ -210,6 +239,18 @@ impl Config {
         }
         if let Err(error) = crate::certificates::denied(self) {
             return bad("cluster.revoked_serials", &self.cluster.revoked_serials.join(", "), &error.to_string());
+        }
+        if let Some(join) = &self.join {
+            if self.role() != Role::Core {
+                return bad(
+                    "join.authority",
+                    &join.authority.display().to_string(),
+                    "only a core node issues certificates",
+                );
+            }
+            if !(24..=168).contains(&join.certificate_hours) {
+                return bad("join.certificate_hours", &join.certificate_hours.to_string(), "expected 24 to 168");
+            }
         }
         let cores = self.cores();
         if cores.len() != self.cluster.cores.len() || !(1..=9).contains(&cores.len()) {
@@ -368,6 +409,7 @@ mod tests {
             ("role = \"core\"", "role = \"admin\"", "node.role"),
             ("0123456789abcdef", "short", "cluster.cookie"),
             ("1 = \"127", "x = \"127", "cluster.cores"),
+            ("[cluster]", "[join]\nauthority = \"ca\"\ncertificate_hours = 5\n[cluster]", "join.certificate_hours"),
             ("cores = {", "revoked_serials = [\"7A:0B\"]\ncores = {", "cluster.revoked_serials"),
             ("1 = \"127", "2 = \"127", "cluster.cores"),
         ];

@@ -22,6 +22,9 @@ pub enum ReloadError {
     /// Too many are revoked.
     #[error(transparent)]
     Denied(#[from] tiebeam_net::DenyListFull),
+    /// The certificate that another node issued is not this node's, or its file can't be written.
+    #[error("certificate that was issued again can't be used: {0}")]
+    Issued(String),
     /// The node stops.
     #[error("reading was interrupted")]
     Interrupted,
@@ -51,6 +54,18 @@ pub enum StartError {
     /// The list of who is revoked can't be used.
     #[error("list of revoked nodes can't be used")]
     Revoked(#[source] Box<ReloadError>),
+    /// The authority of section `[join]` can't be used.
+    #[error("authority in {} can't be used", path.display())]
+    Authority {
+        /// Its directory.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: tiebeam_net::ca::AuthorityError,
+    },
+    /// The address of section `[join]` can't be used.
+    #[error("desk for newcomers can't be opened")]
+    Desk(#[source] tiebeam_net::BindError),
     /// The data directory can't be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),

@@ -19,6 +19,7 @@ mod config;
 mod data_dir;
 mod error;
 mod handle;
+mod issuer;
 mod layout;
 mod node;
 mod services;
@@ -27,7 +28,9 @@ pub mod telemetry;
 
 pub use app::{AppError, Application, BoxProcessor, ConsumerSpec};
 pub use catalog::{Catalog, CreateTopicError};
-pub use config::{ClusterSection, Config, ConfigError, ListenSection, NAME_BYTES_MAX, NodeSection, TlsSection};
+pub use config::{
+    ClusterSection, Config, ConfigError, JoinSection, ListenSection, NAME_BYTES_MAX, NodeSection, TlsSection,
+};
 pub use data_dir::DataDirError;
 pub use error::{ReloadError, StartError};
 pub use handle::{FindError, Handle};
@@ -37,7 +40,7 @@ pub use status::api_counts;
 
 pub use tiebeam_actor as actor;
 pub use tiebeam_log as log;
-pub use tiebeam_net::{Identity, ca};
+pub use tiebeam_net::{Identity, ca, join};
 pub use tiebeam_topics as topics;
 pub use tiebeam_wire as wire;
 pub use tiebeam_workflow as workflow;

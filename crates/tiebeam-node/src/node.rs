@@ -28,6 +28,7 @@ use crate::config::Config;
 use crate::data_dir::{self, Claim};
 use crate::error::{ReloadError, StartError};
 use crate::handle::Handle;
+use crate::issuer;
 use crate::layout;
 use crate::status::{HostedPartition, Status};
 
@@ -116,6 +117,7 @@ impl Node {
         let running = tokio::sync::watch::Sender::new(config.clone());
         let watch = certificates::watch(running.subscribe(), cluster.clone(), validity);
         tasks.push(tiebeam_world::spawn("node.certificates", watch).into_guard());
+        tasks.extend(issuer::open(config, &running, &cluster)?);
         let mut groups = None;
         if config.role() == Role::Core {
             let (opened, watch) = open_groups(&handle, &cores, wal, snapshots, &status, &apps).await?;
@@ -183,16 +185,21 @@ pub(crate) fn credentials(config: &Config) -> Result<Credentials, StartError> {
     let tls = &config.tls;
     let credentials = Credentials::load(&tls.ca, &tls.cert, &tls.key)?;
     let named = credentials.identity();
-    let expected = tiebeam_net::Identity {
-        node: config.id(),
-        name: config.node.name.clone(),
-        role: config.role(),
-        cluster: config.cluster.name.clone(),
-    };
+    let expected = expected(config);
     if *named != expected {
         return Err(StartError::Identity { named: Box::new(named.clone()), configured: Box::new(expected) });
     }
     Ok(credentials)
+}
+
+/// Whom the node's certificate must name.
+pub(crate) fn expected(config: &Config) -> tiebeam_net::Identity {
+    tiebeam_net::Identity {
+        node: config.id(),
+        name: config.node.name.clone(),
+        role: config.role(),
+        cluster: config.cluster.name.clone(),
+    }
 }
 
 fn cluster_config(

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on should stop there")]
 
 mod attack;
+mod join;
 mod pair;
 mod request;
 mod rotation;
