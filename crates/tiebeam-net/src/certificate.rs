@@ -49,7 +49,7 @@ impl FromStr for Serial {
         if !(1..=2 * SERIAL_BYTES_MAX).contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(bad());
         }
-        let even = format!("{}{text}", if text.len() % 2 == 0 { "" } else { "0" });
+        let even = format!("{}{text}", if text.len().is_multiple_of(2) { "" } else { "0" });
         let pairs = (0..even.len()).step_by(2).map(|at| u8::from_str_radix(&even[at..at + 2], 16).map_err(|_| bad()));
         Ok(Self::new(&pairs.collect::<Result<Vec<_>, _>>()?))
     }

@@ -161,7 +161,7 @@ pub struct Refusal {
     /// The particulars, for people.
     pub detail: String,
     /// Who the other side is, if its certificate was seen and is trusted.
-    pub peer: Option<Identity>,
+    pub peer: Option<Box<Identity>>,
 }
 
 impl fmt::Display for Refusal {
@@ -184,7 +184,7 @@ impl Refusal {
 
     /// Says who the other side is.
     pub(crate) fn with_peer(self, peer: Option<&Identity>) -> Self {
-        Self { peer: peer.cloned(), ..self }
+        Self { peer: peer.cloned().map(Box::new), ..self }
     }
 
     /// Says whether it is of no interest to people.

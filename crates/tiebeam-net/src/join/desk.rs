@@ -146,7 +146,6 @@ async fn talk(office: &Office, connection: &Connection, address: SocketAddr) -> 
 }
 
 /// Splits a question into the token's id, its secret and the request to sign, which isn't looked at.
-#[expect(clippy::type_complexity, reason = "three parts of a message, named where they are used")]
 pub(super) fn split(question: &[u8]) -> Option<([u8; 8], [u8; 16], &[u8])> {
     let (id, rest) = question.split_first_chunk()?;
     let (secret, request) = rest.split_first_chunk()?;

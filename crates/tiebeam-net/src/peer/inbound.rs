@@ -29,7 +29,9 @@ struct Inbound {
     /// Whether it was said already that the peer asks for what its role forbids: once a connection is enough, or the
     /// peer could fill this node's log.
     forbidden_said: AtomicBool,
-    /// The same of answers that it doesn't read.
+    /// The same of requests that are too large.
+    too_large_said: AtomicBool,
+    /// And of answers that it doesn't read.
     unread_said: AtomicBool,
 }
 
@@ -43,6 +45,7 @@ pub(super) fn start(peer: &Peer, handler: Arc<dyn Handler>, reader: mpsc::Sender
         lanes: Mutex::default(),
         answers: AtomicUsize::new(0),
         forbidden_said: AtomicBool::new(false),
+        too_large_said: AtomicBool::new(false),
         unread_said: AtomicBool::new(false),
     });
     drop(tiebeam_world::spawn("net.requests", Arc::clone(&inbound).accept_requests()));
@@ -74,7 +77,9 @@ impl Inbound {
             return answer(&mut send, Status::Forbidden, Bytes::new()).await;
         }
         if size > FRAME_BYTES_MAX {
-            tracing::warn!(peer = %self.identity, %service, size, limit = FRAME_BYTES_MAX, "request is too large");
+            if !self.too_large_said.swap(true, Ordering::Relaxed) {
+                tracing::warn!(peer = %self.identity, %service, size, limit = FRAME_BYTES_MAX, "request is too large");
+            }
             let _ = recv.stop(TOO_LARGE);
             return answer_too_large(&mut send, size).await;
         }

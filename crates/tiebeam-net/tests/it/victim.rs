@@ -175,7 +175,6 @@ impl Handler for Serve {
 
 /// The victim's own life.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[expect(clippy::print_stdout, reason = "the other process reads it")]
 async fn process() {
     let Some(dir) = std::env::var_os(DIR).map(PathBuf::from) else { return };
     tracing_subscriber::fmt().with_ansi(false).with_max_level(tracing::Level::INFO).init();
