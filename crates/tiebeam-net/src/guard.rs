@@ -79,7 +79,10 @@ impl Guard {
                 }
                 _ = current.changed() => {
                     let latest = Arc::clone(&current.borrow_and_update());
-                    ours = self.show(latest, ours).await;
+                    match self.show(latest, ours).await {
+                        Some(end) => ours = end,
+                        None => return self.close(Reason::TooSlow, "peer doesn't take a new certificate"),
+                    }
                 }
                 message = next(&mut self.recv, &mut inbox) => match message {
                     Ok(message) => match self.renewed(&message) {
@@ -95,32 +98,37 @@ impl Guard {
         }
     }
 
-    /// Tells the peer of a new certificate; returns when the connection ends if nothing else happens.
-    async fn show(&mut self, latest: Arc<Shown>, ours: Instant) -> Instant {
+    /// Tells the peer of a new certificate; returns when the connection ends if nothing else happens, or nothing if the
+    /// peer doesn't let itself be told: to wait for it would be to watch over nothing else meanwhile.
+    async fn show(&mut self, latest: Arc<Shown>, ours: Instant) -> Option<Instant> {
         let leaf = &latest.credentials.leaf;
         if *leaf == self.shown.credentials.leaf {
-            return ours;
+            return Some(ours);
         }
         if !self.agreed.features.contains(Features::RENEWAL) {
             let left = ours.since(tiebeam_world::now());
             let spread = SPREAD.min(left / 20);
             let early = spread.mul_f64(f64::from(u32::try_from(tiebeam_world::random() >> 32).unwrap_or(0)) / 4.3e9);
-            return tiebeam_world::now() + left.saturating_sub(early);
+            return Some(tiebeam_world::now() + left.saturating_sub(early));
         }
         let message = match renewal(&latest.credentials, &self.binding, self.end) {
             Ok(message) => message,
             Err(error) => {
                 tracing::error!(peer = %self.leaf().identity, %error, "new certificate can't be shown");
-                return ours;
+                return Some(ours);
             }
         };
-        // The connection may end meanwhile; then there is nobody to tell.
-        if self.send.write_all(&message).await.is_err() {
-            return ours;
+        let written = tiebeam_world::timeout(self.me.config.handshake_timeout, self.send.write_all(&message)).await;
+        match written {
+            Ok(Ok(())) => {
+                let end = leaf.validity.end();
+                self.shown = latest;
+                Some(end)
+            }
+            // The connection has ended, or the peer has ended the stream; then the old certificate counts.
+            Ok(Err(_)) => Some(ours),
+            Err(_) => None,
         }
-        let end = leaf.validity.end();
-        self.shown = latest;
-        end
     }
 
     /// Takes a message of the peer; returns when its new certificate ends.

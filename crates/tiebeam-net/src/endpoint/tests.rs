@@ -1,9 +1,12 @@
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use tiebeam_wire::{Incarnation, Role};
 
 use super::*;
-use crate::Peer;
 use crate::ca::Authority;
 use crate::version::{Agreed, Features, Versions};
+use crate::{Declined, Handler, Lane, Peer, Service};
 
 fn endpoint_as(authority: &Authority, node: u64, speech: Speech, disguise: impl FnOnce(&mut Hello)) -> Endpoint {
     let identity = Identity {
@@ -44,6 +47,37 @@ async fn agree(ours: &Endpoint, theirs: &Endpoint, version: u8, features: u64) {
         let agreed = Agreed { version, features: Features(features) };
         assert_eq!((dialled.unwrap().agreed(), accepted.unwrap().agreed()), (agreed, agreed));
     }
+}
+
+struct Nothing;
+
+impl Handler for Nothing {
+    fn request(&self, _: Service, _: Bytes) -> BoxFuture<'static, Result<Bytes, Declined>> {
+        std::future::ready(Err(Declined::NoService)).boxed()
+    }
+
+    fn frame(&self, _: Lane, _: Bytes) {}
+}
+
+/// It can't be shown a new certificate, and a connection must not outlive the old one.
+#[tokio::test]
+async fn connection_to_an_older_node_ends_with_the_certificate_that_it_saw() {
+    let authority = Authority::ephemeral("skies").unwrap();
+    let (ours, old) = (endpoint(&authority, 1, |_| {}), speaking(&authority, 2, 1, 1, 0));
+    let later = ours.me.shown().credentials.clone();
+    let brief = crate::ca::valid_for(std::time::Duration::from_secs(2));
+    let issued = authority.issue_valid(ours.identity().clone(), brief).unwrap();
+    let (certificate, key) = (issued.certificate.as_bytes(), issued.key.as_bytes());
+    ours.rotate(Credentials::from_pem(authority.pem().as_bytes(), certificate, key).unwrap()).unwrap();
+    let (dialled, accepted) = meet(&ours, &old).await;
+    let (dialled, accepted) = (dialled.unwrap(), accepted.unwrap());
+    dialled.serve(Arc::new(Nothing));
+    accepted.serve(Arc::new(Nothing));
+    ours.rotate(later).unwrap();
+    let ends = (dialled.closed().await.reason, accepted.closed().await.reason);
+    assert_eq!(ends, (Reason::Expired, Reason::Expired));
+    // The next one is made with the new certificate.
+    assert!(meet(&ours, &old).await.0.is_ok());
 }
 
 /// The older one knows nothing but the hello of version 1 and its application protocol.
