@@ -1,6 +1,8 @@
 //! Doors for tests and fuzz targets: what an attacker would write himself, and every decoder.
 
-use tiebeam_wire::{NodeId, Role};
+use std::net::SocketAddr;
+
+use tiebeam_wire::{Incarnation, NodeId, Role};
 
 use crate::hello::{Binding, End, Hello};
 use crate::version::{Layout, Speech, Versions};
@@ -30,6 +32,27 @@ pub fn client(credentials: &Credentials) -> quinn::ClientConfig {
 pub fn server(credentials: &Credentials) -> quinn::ServerConfig {
     let config = tls::server(credentials, Versions::OURS).expect("the test's credentials can be used");
     quinn::ServerConfig::with_crypto(std::sync::Arc::new(config))
+}
+
+/// The hello of a node with `credentials`, which has dialled `acceptor` by `connection`.
+///
+/// # Panics
+/// If TLS gives no keying material.
+#[must_use]
+pub fn hello(connection: &quinn::Connection, credentials: &Credentials, cookie: &Cookie, acceptor: NodeId) -> Vec<u8> {
+    let mut exporter = [0; 32];
+    let exported = connection.export_keying_material(&mut exporter, b"EXPORTER-Channel-Binding", b"");
+    exported.expect("the handshake of TLS is over");
+    let identity = credentials.identity();
+    let hello = Hello {
+        node: identity.node,
+        role: identity.role,
+        incarnation: Incarnation(1),
+        address: SocketAddr::from(([127, 0, 0, 1], 1)),
+        cluster: identity.cluster.clone(),
+    };
+    let binding = Binding { dialler: identity.node, acceptor, exporter };
+    hello.encode((Layout::Range, Speech::OURS), &binding, End::Dialler, [cookie])
 }
 
 /// A list that denies `nodes`.

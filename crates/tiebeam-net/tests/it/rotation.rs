@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tiebeam_net::ca::{Authority, valid_for};
-use tiebeam_net::{Cookie, Credentials, Endpoint, Peer, Reason, RotateError, Service};
+use tiebeam_net::{Cookie, Credentials, Endpoint, Peer, Reason, RotateError, Service, testkit};
 use tiebeam_wire::{NodeId, Role};
 
 use crate::pair::{Echo, authority, config, config_valid, credentials, endpoint, meet};
@@ -125,4 +125,41 @@ async fn certificate_that_was_replaced_can_be_revoked_without_harm() {
     // And the one that is in use now.
     one.revoke(tiebeam_net::Denied::Serial(at_one.certificate())).unwrap();
     assert_eq!(soon("the end", peer.closed()).await.reason, Reason::Revoked);
+}
+
+/// A peer that reads nothing more on the handshake's stream would keep its guard waiting, and so could not be revoked.
+#[tokio::test(flavor = "multi_thread")]
+async fn peer_that_does_not_take_a_new_certificate_is_closed() {
+    let authority = authority();
+    let mut host = config(&authority, 1, Role::Core);
+    host.handshake_timeout = Duration::from_secs(2);
+    let one = Endpoint::bind(host).unwrap();
+    let door = one.clone();
+    drop(tiebeam_world::spawn("test.accept", async move {
+        let candidate = door.accept().await.unwrap().authenticate().await.unwrap();
+        let peer = candidate.settle().await.unwrap();
+        peer.serve(Arc::new(Echo::default()));
+        peer.closed().await;
+    }));
+
+    let bad = credentials(&authority, 2, Role::Core);
+    let mut client = testkit::client(&bad);
+    let mut transport = quinn::TransportConfig::default();
+    // A hello has room, a certificate has not.
+    transport.stream_receive_window(150_u32.into()).keep_alive_interval(Some(Duration::from_millis(500)));
+    client.transport_config(Arc::new(transport));
+    let dialler = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    let connection = dialler.connect_with(client, one.address(), "x").unwrap().await.unwrap();
+    let (mut send, mut recv) = connection.open_bi().await.unwrap();
+    let cookie = Cookie::new(crate::pair::COOKIE).unwrap();
+    send.write_all(&testkit::hello(&connection, &bad, &cookie, NodeId(1))).await.unwrap();
+    let mut length = [0; 2];
+    recv.read_exact(&mut length).await.unwrap();
+    // The rest of the hello, and the offer; the node with the greater number keeps it.
+    recv.read_exact(&mut vec![0; usize::from(u16::from_be_bytes(length)) + 1]).await.unwrap();
+    send.write_all(&[2]).await.unwrap();
+
+    one.rotate(credentials(&authority, 1, Role::Core)).unwrap();
+    let end = soon("the end", connection.closed()).await;
+    assert!(end.to_string().contains("doesn't take a new certificate"), "{end}");
 }
