@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 
 use tiebeam_wire::{GroupId, Incarnation, NodeId, Role, codec};
 
-type Value = (NodeId, Option<Incarnation>, Vec<(GroupId, String)>, BTreeMap<String, Vec<u8>>, Result<Role, i64>, SocketAddr);
+type Value =
+    (NodeId, Option<Incarnation>, Vec<(GroupId, String)>, BTreeMap<String, Vec<u8>>, Result<Role, i64>, SocketAddr);
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Ok(value) = codec::decode::<Value>(1, bytes) {
