@@ -4,14 +4,17 @@
 #   CARGO_TARGET_DIR   where cargo builds, target/ if unset
 #   SCENARIOS=10000    how many random scenarios of each kind `oracle` compares with OTP
 #   SEEDS=200          how many seeds `sim` runs, from FROM=1 on; SEED=n runs that one alone
+#   TIME=60            seconds for each target of `fuzz`; FUZZ="net_hello .." takes these alone
 #   DEMO_EXIT=1        the demo exits when it is done; status 0 only if every figure is exact
 
 .DEFAULT_GOAL := help
-.PHONY: help verify fix test sim oracle loom sanitize demo bench-actor crowd bench-net bench-peers doc
+.PHONY: help verify fix test sim oracle loom sanitize fuzz demo bench-actor crowd bench-net bench-peers doc
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 SCENARIOS ?= 10000
 SEEDS ?= 200
 FROM ?= 1
+TIME ?= 60
+FUZZ ?=
 
 help: ## list these targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)$$/  make \1\t\2/p' Makefile | expand -t 20
@@ -44,6 +47,9 @@ loom: ## try all ways in which threads can meet at the mailbox, the state word a
 
 sanitize: ## run the actors' tests under AddressSanitizer and ThreadSanitizer, where a nightly compiler is there
 	scripts/sanitize.sh $(TARGET)/sanitize
+
+fuzz: ## hand arbitrary bytes to every decoder, each for TIME seconds, where a nightly compiler is there
+	scripts/fuzz.sh $(abspath $(TARGET))/fuzz $(TIME) $(FUZZ)
 
 demo: ## build, start five nodes, stream the flights, kill nodes on the way, print a table that is exact
 	cargo build --release --locked -p tiebeam-cli

@@ -3,14 +3,17 @@
 mod app;
 mod demo;
 mod flights;
+mod join;
 mod local;
 
-use std::path::PathBuf;
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use tiebeam_node::ca::Authority;
+use tiebeam_node::join::Tokens;
 use tiebeam_node::wire::{NodeId, Role};
 use tiebeam_node::{Config, Identity, Node, StartError};
 
@@ -55,6 +58,9 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum NodeCommand {
+    /// Get a certificate by token and write a directory that a node can run on; prints the command that runs it.
+    #[command(after_help = "Example: tiebeam node join --token tiebeam1-... --address 10.0.0.1:4401 --dir edge-7")]
+    Join(join::Args),
     /// Run one node until SIGTERM or Ctrl-C.
     #[command(after_help = "Example: tiebeam node run --config configs/core-1.toml")]
     Run {
@@ -98,6 +104,30 @@ enum CaCommand {
         #[arg(long)]
         cluster: String,
     },
+    /// Make a token by which a node gets its certificate itself, once, from a core node with section [join]; prints it.
+    #[command(
+        after_help = "Example: tiebeam ca token --dir ca --cluster skies --role edge --name edge-7 --id 7 --ttl 15m"
+    )]
+    Token {
+        /// Directory of the authority; the core node's join.authority.
+        #[arg(long, default_value = "ca")]
+        dir: PathBuf,
+        /// What the node may do: core or edge.
+        #[arg(long)]
+        role: Role,
+        /// The node's name, at most 16 lower-case letters, digits or hyphens.
+        #[arg(long)]
+        name: String,
+        /// The node's id, from 1; never given to another node.
+        #[arg(long)]
+        id: u64,
+        /// The cluster's name.
+        #[arg(long)]
+        cluster: String,
+        /// How long the token can be used: a number with s, m or h, at most 24h.
+        #[arg(long, default_value = "15m", value_parser = join::duration)]
+        ttl: std::time::Duration,
+    },
 }
 
 fn main() -> ExitCode {
@@ -125,6 +155,14 @@ fn run(command: Command) -> Result<ExitCode> {
             let exact = demo::run(&args)?;
             return Ok(if exact { ExitCode::SUCCESS } else { ExitCode::from(FAILED) });
         }
+        Command::Node(NodeCommand::Join(args)) => say(&join::join(&args)?),
+        Command::Ca(CaCommand::Token { dir, role, name, id, cluster, ttl }) => {
+            if role == Role::Admin {
+                bail!("an administrator is no node and can't join; hint: tiebeam ca issue --role admin");
+            }
+            let identity = Identity { node: NodeId(id), name, role, cluster };
+            say(&Tokens::of(&dir).create(&Authority::load(&dir)?, identity, ttl)?.to_string());
+        }
         Command::Ca(CaCommand::Init { dir, cluster }) => drop(Authority::create(&dir, &cluster)?),
         Command::Ca(CaCommand::Issue { dir, role, name, id, cluster }) => {
             let authority = Authority::load(&dir)?;
@@ -134,25 +172,56 @@ fn run(command: Command) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+#[expect(clippy::print_stdout, reason = "the command's answer")]
+fn say(text: &str) {
+    println!("{text}");
+}
+
 fn node(config: Option<PathBuf>, exit_with_stdin: bool) -> Result<()> {
-    let config = match config {
-        Some(path) => Config::load(&path, std::env::vars())?,
+    let path = match config {
+        Some(path) => path,
         None => {
             let single = LocalCluster::lay_out(".tiebeam/single".as_ref(), 1, 0, Ports::Default, |_| String::new())?;
-            Config::load(&single.config_of(0), std::env::vars())?
+            single.config_of(0)
         }
     };
+    let config = Config::load(&path, std::env::vars())?;
     tiebeam_node::telemetry::install();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(async {
         let node = Node::start(config, app::registry()).await?;
-        stop_signal(exit_with_stdin).await;
+        tokio::select! {
+            () = stop_signal(exit_with_stdin) => {}
+            never = reload_on_hangup(&node, &path) => match never {},
+        }
         node.stop().await;
         anyhow::Ok(())
     });
     // Whatever still blocks must not keep a stopped node alive.
     runtime.shutdown_background();
     result
+}
+
+/// Reads the configuration again at each SIGHUP. What can't be used is said, and the node goes on with what it has.
+async fn reload_on_hangup(node: &Node, path: &Path) -> Infallible {
+    // Without a handler SIGHUP ends the process, which is what it did before anybody thought of reloading.
+    let Ok(mut hangup) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else {
+        return std::future::pending().await;
+    };
+    loop {
+        // None comes only if the runtime ends.
+        let Some(()) = hangup.recv().await else { return std::future::pending().await };
+        let reloaded = match Config::load(path, std::env::vars()) {
+            Ok(config) => node.reload(config).await.map_err(anyhow::Error::from),
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = reloaded {
+            tracing::error!(
+                error = format!("{error:#}"),
+                "configuration can't be used; the one before stays in effect"
+            );
+        }
+    }
 }
 
 /// Waits for SIGTERM, Ctrl-C, or the end of standard input if that is asked for.
@@ -186,7 +255,7 @@ async fn end_of_stdin() {
 }
 
 #[expect(clippy::print_stdout, reason = "the command's answer")]
-fn dev(cores: usize, edges: usize, dir: &std::path::Path) -> Result<()> {
+fn dev(cores: usize, edges: usize, dir: &Path) -> Result<()> {
     let mut cluster = LocalCluster::lay_out(dir, cores, edges, Ports::Default, |_| String::new())?;
     cluster.start_all()?;
     for node in &cluster.nodes {

@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tiebeam_actor::System;
-use tiebeam_net::{BindError, Endpoint, FRAME_BYTES_MAX, Service};
+use tiebeam_net::join::{Desk, Office};
+use tiebeam_net::{
+    BindError, Cookie, Credentials, Denied, DenyList, DenyListFull, Endpoint, FRAME_BYTES_MAX, RotateError, Service,
+};
 use tiebeam_wire::{Incarnation, NodeId, Role};
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -184,6 +187,54 @@ impl Cluster {
     /// Installs the handler of `service`, in place of an earlier one.
     pub fn serve(&self, service: Service, handler: Handler) {
         self.node.handlers.write().unwrap_or_else(PoisonError::into_inner).insert(service, handler);
+    }
+
+    /// Shows another certificate and trusts its authorities from now on; connections, links and monitors live on. What was
+    /// refused before is dialled again at once.
+    ///
+    /// # Errors
+    /// [`RotateError`]; nothing has changed then.
+    pub fn rotate(&self, credentials: Credentials) -> Result<(), RotateError> {
+        self.node.endpoint.rotate(credentials)?;
+        self.hurry();
+        Ok(())
+    }
+
+    /// Proves and demands these cookies from now on, the current one and the one before; connections live on.
+    ///
+    /// # Errors
+    /// As [`Cluster::rotate`], though credentials in use were good before.
+    pub fn set_cookies(&self, current: Cookie, previous: Option<Cookie>) -> Result<(), RotateError> {
+        self.node.endpoint.set_cookies(current, previous)?;
+        self.hurry();
+        Ok(())
+    }
+
+    /// Opens a desk for newcomers at `listen`.
+    ///
+    /// # Errors
+    /// [`BindError`].
+    pub fn open_desk(&self, listen: SocketAddr, office: Office) -> Result<Desk, BindError> {
+        self.node.endpoint.open_desk(listen, office)
+    }
+
+    /// Denies a node or a certificate from now on; its connections end at once.
+    ///
+    /// # Errors
+    /// [`DenyListFull`]; nothing has changed then.
+    pub fn revoke(&self, denied: Denied) -> Result<(), DenyListFull> {
+        self.node.endpoint.revoke(denied)
+    }
+
+    /// Denies everybody in `list` and nobody else from now on. Whoever is no longer on it is dialled at once.
+    pub fn deny(&self, list: DenyList) {
+        self.node.endpoint.deny(list);
+        self.hurry();
+    }
+
+    fn hurry(&self) {
+        self.node.view().dialler.hurry_all(tiebeam_world::now());
+        self.node.dial.notify_one();
     }
 
     /// Returns all known nodes in the order of their numbers, this one included.

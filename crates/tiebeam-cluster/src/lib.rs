@@ -26,6 +26,8 @@ mod mesh;
 mod node;
 mod request;
 mod router;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 
 pub use cluster::{Cluster, MemberEvents, StartError};
 pub use config::Config;

@@ -54,6 +54,7 @@ async fn dial_one(node: Arc<Node>, dial: Dial) {
             }
         }
         Err(refusal) if refusal.reason == Reason::Oneself => Outcome::Oneself,
+        Err(refusal) if refusal.reason.needs_people() => Outcome::Refused,
         Err(_) => Outcome::Failed,
     };
     node.view().dialler.ended(tiebeam_world::now(), dial.address, outcome, tiebeam_world::random());
@@ -180,7 +181,7 @@ async fn serve_admin(node: &Arc<Node>, peer: &Peer) {
 }
 
 fn log(peer: NodeId, refusal: &Refusal) {
-    let Refusal { reason, by, detail } = refusal;
+    let Refusal { reason, by, detail, .. } = refusal;
     if reason.is_ordinary() || *reason == Reason::Lost {
         tracing::debug!(%peer, %reason, ?by, detail, "connection not kept");
     } else {

@@ -6,19 +6,24 @@
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_ED25519,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ED25519,
 };
-use time::{Duration, OffsetDateTime};
+use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
 
+use crate::certificate::Validity;
 use crate::identity::{Identity, IdentityError};
 
 /// How long an authority is valid.
-pub const AUTHORITY_DAYS: i64 = 3650;
+pub const AUTHORITY_DAYS: u32 = 3650;
 /// How long a node's certificate is valid.
-pub const CERTIFICATE_DAYS: i64 = 365;
+pub const CERTIFICATE_DAYS: u32 = 365;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Why an authority could not be made, read or used.
 #[derive(Debug, thiserror::Error)]
@@ -109,7 +114,7 @@ impl Authority {
         params.distinguished_name = named(&authority_name(cluster));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        valid_for(&mut params, AUTHORITY_DAYS);
+        set_validity(&mut params, valid_for(DAY * AUTHORITY_DAYS))?;
         let pem = params.self_signed(&key)?.pem();
         let key_pem = key.serialize_pem();
         Ok((Self { cluster: cluster.to_owned(), pem, issuer: Issuer::new(params, key) }, key_pem))
@@ -135,20 +140,60 @@ impl Authority {
     /// # Errors
     /// [`AuthorityError::Identity`] or [`AuthorityError::Cluster`] if the identity isn't one of this cluster.
     pub fn issue(&self, identity: Identity) -> Result<Issued, AuthorityError> {
+        self.issue_valid(identity, valid_for(DAY * CERTIFICATE_DAYS))
+    }
+
+    /// As [`Authority::issue`], valid as `validity` says, in whole seconds.
+    ///
+    /// # Errors
+    /// As [`Authority::issue`]; also if no certificate can name these times.
+    pub fn issue_valid(&self, identity: Identity, validity: Validity) -> Result<Issued, AuthorityError> {
+        let params = self.params(&identity, validity)?;
+        let key = KeyPair::generate_for(&PKCS_ED25519)?;
+        let certificate = params.signed_by(&key, &self.issuer)?.pem();
+        Ok(Issued { identity, certificate, key: key.serialize_pem() })
+    }
+
+    /// Signs the key in a `request` (PKCS#10, DER) for `identity`; returns the certificate in PEM. Of the request only the
+    /// key counts: what it asks for beyond that is not looked at.
+    ///
+    /// # Errors
+    /// As [`Authority::issue_valid`]; also if the request isn't signed by its own key.
+    pub fn sign(&self, identity: Identity, request: &[u8], validity: Validity) -> Result<String, AuthorityError> {
+        let params = self.params(&identity, validity)?;
+        Ok(params.signed_by(&public_key(request)?, &self.issuer)?.pem())
+    }
+
+    /// Checks that this authority can name `identity`.
+    pub(crate) fn check(&self, identity: &Identity) -> Result<(), AuthorityError> {
         identity.check()?;
         if identity.cluster != self.cluster {
-            return Err(AuthorityError::Cluster { authority: self.cluster.clone(), asked: identity.cluster });
+            return Err(AuthorityError::Cluster { authority: self.cluster.clone(), asked: identity.cluster.clone() });
         }
-        let key = KeyPair::generate_for(&PKCS_ED25519)?;
+        Ok(())
+    }
+
+    /// The authority's own certificate in DER.
+    pub(crate) fn der(&self) -> Vec<u8> {
+        let pem = x509_parser::pem::parse_x509_pem(self.pem.as_bytes());
+        pem.expect("it was parsed or made when this was made").1.contents
+    }
+
+    /// What a token knows the authority by.
+    pub(crate) fn hash(&self) -> [u8; 32] {
+        Sha256::digest(self.der()).into()
+    }
+
+    fn params(&self, identity: &Identity, validity: Validity) -> Result<CertificateParams, AuthorityError> {
+        self.check(identity)?;
         let mut params = CertificateParams::new(vec![identity.dns_name()])?;
         params.distinguished_name = named(&identity.name);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         // A node dials and listens with one certificate.
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
-        valid_for(&mut params, CERTIFICATE_DAYS);
-        let certificate = params.signed_by(&key, &self.issuer)?.pem();
-        Ok(Issued { identity, certificate, key: key.serialize_pem() })
+        set_validity(&mut params, validity)?;
+        Ok(params)
     }
 
     /// The authority's own certificate in PEM: what every node trusts.
@@ -178,6 +223,36 @@ impl Issued {
     }
 }
 
+/// Makes a key; returns it in PEM, with a request to sign it in DER.
+pub(crate) fn request() -> Result<(String, Vec<u8>), AuthorityError> {
+    let key = KeyPair::generate_for(&PKCS_ED25519)?.serialize_pem();
+    let request = request_for(&key)?;
+    Ok((key, request))
+}
+
+/// Returns a request, PKCS#10 in DER, to sign a private key in PEM. It names nobody: who the key's owner is, the authority
+/// knows by other means.
+///
+/// # Errors
+/// [`AuthorityError::Certificate`] if that is no key.
+pub fn request_for(key: &str) -> Result<Vec<u8>, AuthorityError> {
+    let request = CertificateParams::new(Vec::new())?.serialize_request(&KeyPair::from_pem(key)?)?;
+    Ok(request.der().to_vec())
+}
+
+/// Reads the key out of a request, and checks that its owner signed it.
+pub(crate) fn public_key(request: &[u8]) -> Result<rcgen::PublicKey, AuthorityError> {
+    Ok(CertificateSigningRequestParams::from_der(&request.to_vec().into())?.public_key)
+}
+
+/// Replaces a certificate's file as a whole: a crash leaves the old or the new one.
+///
+/// # Errors
+/// [`AuthorityError::File`].
+pub fn write_certificate(path: &Path, pem: &str) -> Result<(), AuthorityError> {
+    write_public(path, pem)
+}
+
 fn authority_name(cluster: &str) -> String {
     format!("{cluster}.tiebeam")
 }
@@ -188,12 +263,22 @@ fn named(name: &str) -> DistinguishedName {
     distinguished
 }
 
-fn valid_for(params: &mut CertificateParams, days: i64) {
-    let now = OffsetDateTime::from_unix_timestamp(tiebeam_world::wall_clock_ms() / 1000)
-        .expect("the wall clock is within the years that a certificate can name");
-    // Clocks of nodes differ; a certificate that starts now would be refused by whoever is behind.
-    params.not_before = now - Duration::hours(1);
-    params.not_after = now + Duration::days(days);
+/// From an hour ago for `span`: clocks of nodes differ, and a certificate that starts now would be refused by whoever is
+/// behind.
+#[must_use]
+pub fn valid_for(span: Duration) -> Validity {
+    let now = tiebeam_world::wall_clock_ms();
+    let ms = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+    Validity { from_ms: now.saturating_sub(3_600_000), until_ms: now.saturating_add(ms) }
+}
+
+fn set_validity(params: &mut CertificateParams, validity: Validity) -> Result<(), AuthorityError> {
+    let time = |ms: i64| {
+        OffsetDateTime::from_unix_timestamp(ms / 1000).map_err(|_| AuthorityError::Certificate(rcgen::Error::Time))
+    };
+    params.not_before = time(validity.from_ms)?;
+    params.not_after = time(validity.until_ms)?;
+    Ok(())
 }
 
 fn cluster_of(pem: &str) -> Option<String> {
@@ -204,22 +289,22 @@ fn cluster_of(pem: &str) -> Option<String> {
 }
 
 fn write_public(path: &Path, text: &str) -> Result<(), AuthorityError> {
-    write(path, text, 0o644)
+    write(path, text.as_bytes(), 0o644)
 }
 
 fn write_private(path: &Path, text: &str) -> Result<(), AuthorityError> {
-    write(path, text, 0o600)
+    write(path, text.as_bytes(), 0o600)
 }
 
 /// Replaces the file as a whole, so that a crash leaves the old or the new one; the mode holds from its first byte on.
-fn write(path: &Path, text: &str, mode: u32) -> Result<(), AuthorityError> {
+pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), AuthorityError> {
     let attempt = || {
         let dir = path.parent().unwrap_or_else(|| Path::new("."));
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let partial = path.with_extension("partial");
         let _ = std::fs::remove_file(&partial);
         let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&partial)?;
-        file.write_all(text.as_bytes())?;
+        file.write_all(bytes)?;
         file.sync_all()?;
         std::fs::rename(&partial, path)
     };

@@ -8,8 +8,14 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tiebeam_wire::Incarnation;
 
+use crate::DenyList;
+use crate::certificate::{Leaf, Serial, Validity};
 use crate::identity::{Identity, IdentityError};
+use crate::version::Versions;
 use crate::{Datagrams, tls};
+
+/// Most authorities that a node trusts at once.
+pub const AUTHORITIES_MAX: usize = 8;
 
 /// Shortest cookie, in bytes.
 pub const COOKIE_BYTES_MIN: usize = 16;
@@ -49,12 +55,13 @@ pub struct CookieTooShort {
     pub size: usize,
 }
 
-/// A node's certificate and key and the certificate of the authority that all nodes trust.
+/// A node's certificate and key and the certificates of the authorities that it trusts: one, or two while the nodes change
+/// from the one to the other.
 pub struct Credentials {
-    pub(crate) authority: CertificateDer<'static>,
+    pub(crate) authorities: Vec<CertificateDer<'static>>,
     pub(crate) certificate: CertificateDer<'static>,
     pub(crate) key: PrivateKeyDer<'static>,
-    pub(crate) identity: Identity,
+    pub(crate) leaf: Leaf,
 }
 
 impl Credentials {
@@ -69,35 +76,56 @@ impl Credentials {
         Self::from_pem(&read(authority)?, &read(certificate)?, &read(key)?)
     }
 
-    /// Parses three PEM texts; each holds one item.
+    /// Parses three PEM texts; each holds one item, that of the authorities one or more.
     ///
     /// # Errors
     /// [`CredentialsError`] says which text or what is wrong with the certificate.
     pub fn from_pem(authority: &[u8], certificate: &[u8], key: &[u8]) -> Result<Self, CredentialsError> {
-        let authority = CertificateDer::from_pem_slice(authority).map_err(|_| CredentialsError::Pem("authority"))?;
+        let authorities = CertificateDer::pem_slice_iter(authority).collect::<Result<Vec<_>, _>>();
+        let authorities = authorities.map_err(|_| CredentialsError::Pem("authority"))?;
+        if authorities.is_empty() || authorities.len() > AUTHORITIES_MAX {
+            return Err(CredentialsError::Authorities(authorities.len()));
+        }
         let certificate =
             CertificateDer::from_pem_slice(certificate).map_err(|_| CredentialsError::Pem("certificate"))?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| CredentialsError::Pem("key"))?;
-        let identity = Identity::from_certificate(&certificate)?;
-        let credentials = Self { authority, certificate, key, identity };
-        tls::server(&credentials).map_err(CredentialsError::Unusable)?;
+        let leaf = Leaf::parse(&certificate)?;
+        let credentials = Self { authorities, certificate, key, leaf };
+        tls::server(&credentials, Versions::OURS).map_err(CredentialsError::Unusable)?;
         Ok(credentials)
     }
 
     /// Who the certificate says that this node is.
     #[must_use]
     pub const fn identity(&self) -> &Identity {
-        &self.identity
+        &self.leaf.identity
+    }
+
+    /// Says whether `other` shows and trusts the same.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.certificate == other.certificate && self.authorities == other.authorities
+    }
+
+    /// The number of the certificate.
+    #[must_use]
+    pub const fn serial(&self) -> &Serial {
+        &self.leaf.serial
+    }
+
+    /// From when until when the certificate is good.
+    #[must_use]
+    pub const fn validity(&self) -> Validity {
+        self.leaf.validity
     }
 }
 
 impl Clone for Credentials {
     fn clone(&self) -> Self {
         Self {
-            authority: self.authority.clone(),
+            authorities: self.authorities.clone(),
             certificate: self.certificate.clone(),
             key: self.key.clone_key(),
-            identity: self.identity.clone(),
+            leaf: self.leaf.clone(),
         }
     }
 }
@@ -105,7 +133,7 @@ impl Clone for Credentials {
 /// Never shows the key.
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials").field("identity", &self.identity).finish_non_exhaustive()
+        f.debug_struct("Credentials").field("identity", &self.leaf.identity).finish_non_exhaustive()
     }
 }
 
@@ -125,6 +153,9 @@ pub enum CredentialsError {
     /// A text holds no PEM item of the kind that is needed.
     #[error("{0} is not in PEM")]
     Pem(&'static str),
+    /// The text of the authorities has none, or too many.
+    #[error("authority file has {0} certificates, expected 1 to {AUTHORITIES_MAX}")]
+    Authorities(usize),
     /// The certificate doesn't name a node.
     #[error("certificate names no node")]
     Identity(#[from] IdentityError),
@@ -148,13 +179,17 @@ pub struct Config {
     pub cookie: Cookie,
     /// The former secret, accepted from peers while nodes change to the new one.
     pub cookie_previous: Option<Cookie>,
+    /// Who is denied from the beginning. Default nobody; [`Endpoint::revoke`](crate::Endpoint::revoke) adds to it.
+    pub denied: DenyList,
     /// A connection that was silent for so long is lost. Default 3 s; the smaller one of both sides counts.
     pub idle_timeout: Duration,
     /// How often a silent connection is kept alive. Default 1 s.
     pub keep_alive_interval: Duration,
     /// How long a peer may take from its first packet until it is authenticated. Default 5 s; refused after it.
     pub handshake_timeout: Duration,
-    /// How many strangers may be in their handshakes at once. Default 64; more are dropped unanswered and retry.
+    /// How many strangers may be in their handshakes at once. Default 64; more are dropped unanswered and retry. From
+    /// half of it on, a stranger must first show that it gets what is sent to its address, and one address may hold no
+    /// more than a quarter.
     pub handshakes_max: usize,
     /// Bytes that may wait in one lane, at least one frame. Default 32 MiB; the connection is closed beyond it.
     pub lane_bytes_max: usize,
@@ -177,6 +212,7 @@ impl Config {
             credentials,
             cookie,
             cookie_previous: None,
+            denied: DenyList::EMPTY,
             idle_timeout: Duration::from_secs(3),
             keep_alive_interval: Duration::from_secs(1),
             handshake_timeout: Duration::from_secs(5),

@@ -1,15 +1,19 @@
+mod door;
+
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tiebeam_wire::NodeId;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::handshake::{Candidate, Me};
+use self::door::{Door, Knock, Place};
+use crate::handshake::Candidate;
 use crate::hello::{End, Hello};
+use crate::me::{Me, Shown};
 use crate::refusal::{Reason, Refusal};
-use crate::{Config, Identity, quic, tls, transport};
+use crate::version::Speech;
+use crate::{Config, Cookie, Credentials, Denied, DenyList, DenyListFull, Identity, Serial, quic, transport};
 
 /// Why an endpoint could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -32,13 +36,36 @@ pub enum BindError {
     Credentials(#[source] rustls::Error),
 }
 
+/// Why a node keeps its old certificate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RotateError {
+    /// The new certificate names somebody else: a node doesn't become another one while it runs.
+    #[error("new certificate is for {new}, this node is {node}")]
+    Identity {
+        /// Whom the new certificate names.
+        new: Box<Identity>,
+        /// Who this node is.
+        node: Box<Identity>,
+    },
+    /// The new certificate isn't good now; peers would refuse it.
+    #[error("new certificate {serial} is past its end or not good yet")]
+    Expired {
+        /// Its number.
+        serial: Serial,
+    },
+    /// The certificate and the key don't belong together, or not to the authority.
+    #[error("credentials can't be used")]
+    Credentials(#[source] rustls::Error),
+}
+
 /// A node's one UDP socket, on which it dials and is dialled. Cheap to clone.
 #[derive(Clone)]
 pub struct Endpoint {
     quic: quic::Endpoint,
-    client: quinn_proto::ClientConfig,
+    transport: Arc<quinn_proto::TransportConfig>,
     me: Arc<Me>,
-    handshakes: Arc<Semaphore>,
+    door: Arc<Door>,
 }
 
 impl fmt::Debug for Endpoint {
@@ -56,19 +83,20 @@ impl Endpoint {
     /// # Errors
     /// [`BindError`]; nothing is left running.
     pub fn bind(config: Config) -> Result<Self, BindError> {
-        Self::bind_as(config, |_| {})
+        Self::bind_as(config, Speech::OURS, |_| {})
     }
 
-    /// Binds with a hello that `disguise` may have changed; the tests play liars with it.
-    pub(crate) fn bind_as(config: Config, disguise: impl FnOnce(&mut Hello)) -> Result<Self, BindError> {
+    /// Binds with other versions than this build's and a hello that `disguise` may have changed; the tests play older
+    /// nodes, later nodes and liars with it.
+    pub(crate) fn bind_as(
+        config: Config,
+        speech: Speech,
+        disguise: impl FnOnce(&mut Hello),
+    ) -> Result<Self, BindError> {
         let transport = transport::config(&config);
-        let mut server = quinn_proto::ServerConfig::with_crypto(Arc::new(
-            tls::server(&config.credentials).map_err(BindError::Credentials)?,
-        ));
-        server.transport_config(Arc::clone(&transport)).max_incoming(config.handshakes_max).migration(false);
-        let client = tls::client(&config.credentials).map_err(BindError::Credentials)?;
-        let mut client = quinn_proto::ClientConfig::new(Arc::new(client));
-        client.transport_config(transport);
+        let cookies = (config.cookie.clone(), config.cookie_previous.clone());
+        let shown = Shown::new(&config, config.credentials.clone(), cookies, speech, &transport);
+        let shown = shown.map_err(BindError::Credentials)?;
 
         let socket_error = |source| BindError::Socket { address: config.listen, source };
         let socket = transport::socket(&config).map_err(socket_error)?;
@@ -77,11 +105,76 @@ impl Endpoint {
         if address.ip().is_unspecified() || address.port() == 0 {
             return Err(BindError::Advertise(address));
         }
-        let quic = quic::Endpoint::new(transport::endpoint(&config), server, socket);
-        let handshakes = Arc::new(Semaphore::new(config.handshakes_max));
-        let mut me = Me::new(config, address);
+        let quic = quic::Endpoint::new(transport::endpoint(&config), Arc::clone(&shown.server), socket);
+        let door = Arc::new(Door::new(config.handshakes_max));
+        let mut me = Me::new(config, address, shown, speech);
         disguise(&mut me.hello);
-        Ok(Self { quic, client, me: Arc::new(me), handshakes })
+        Ok(Self { quic, transport, me: Arc::new(me), door })
+    }
+
+    /// Shows `credentials` and trusts their authorities from now on, without a restart.
+    ///
+    /// New handshakes use them. Connections live on: a peer that can ([`Features::RENEWAL`](crate::Features::RENEWAL))
+    /// is shown the new certificate over the connection in use, any other one is dialled anew near the old one's end.
+    ///
+    /// # Errors
+    /// [`RotateError`]; nothing has changed then.
+    pub fn rotate(&self, credentials: Credentials) -> Result<(), RotateError> {
+        let me = &*self.me;
+        if *credentials.identity() != me.identity {
+            let (new, node) = (Box::new(credentials.identity().clone()), Box::new(me.identity.clone()));
+            return Err(RotateError::Identity { new, node });
+        }
+        if !credentials.validity().contains(tiebeam_world::wall_clock_ms()) {
+            return Err(RotateError::Expired { serial: credentials.serial().clone() });
+        }
+        if credentials.is_same(&me.shown().credentials) {
+            return Ok(());
+        }
+        let serial = credentials.serial().clone();
+        self.show(|old| (credentials, (old.cookie.clone(), old.cookie_previous.clone())))?;
+        tracing::info!(node = %me.identity.node, %serial, "shows a new certificate");
+        Ok(())
+    }
+
+    /// Proves and demands these cookies from now on, the current one and the one before. Connections live on.
+    ///
+    /// # Errors
+    /// None that the credentials in use haven't shown before.
+    pub fn set_cookies(&self, current: Cookie, previous: Option<Cookie>) -> Result<(), RotateError> {
+        self.show(|old| (old.credentials.clone(), (current, previous)))
+    }
+
+    fn show(&self, change: impl FnOnce(&Shown) -> (Credentials, (Cookie, Option<Cookie>))) -> Result<(), RotateError> {
+        let me = &*self.me;
+        let mut result = Ok(());
+        // Within the lock of the value, so that of two changes at once neither undoes the other.
+        me.current.send_if_modified(|current| {
+            let (credentials, cookies) = change(current);
+            match Shown::new(&me.config, credentials, cookies, me.speech, &self.transport) {
+                Ok(shown) => *current = Arc::new(shown),
+                Err(error) => result = Err(RotateError::Credentials(error)),
+            }
+            result.is_ok()
+        });
+        result
+    }
+
+    /// Denies a node or a certificate from now on: its connections are closed with [`Reason::Revoked`], and it is let in
+    /// no more, nor dialled with success.
+    ///
+    /// # Errors
+    /// [`DenyListFull`]; nothing has changed then.
+    pub fn revoke(&self, denied: Denied) -> Result<(), DenyListFull> {
+        let mut list = DenyList::clone(&self.me.denied.borrow());
+        list.insert(denied)?;
+        self.deny(list);
+        Ok(())
+    }
+
+    /// Denies everybody in `list` and nobody else from now on.
+    pub fn deny(&self, list: DenyList) {
+        self.me.denied.send_replace(Arc::new(list));
     }
 
     /// Dials `address` and authenticates whoever answers; `expected`, if given, must be who it is.
@@ -90,24 +183,34 @@ impl Endpoint {
     /// [`Refusal`] says which side refused and why; it was logged already.
     pub async fn dial(&self, address: SocketAddr, expected: Option<NodeId>) -> Result<Candidate, Refusal> {
         let attempt = async {
+            let shown = self.me.shown();
             // The name isn't looked at: see `tls`.
             let connection = self
                 .quic
-                .connect(self.client.clone(), address, "node.tiebeam")
+                .connect(shown.client.clone(), address, "node.tiebeam")
                 .map_err(|error| Refusal::local(Reason::Lost, format!("{address} can't be dialled: {error}")))?;
             connection.established().await.map_err(|error| Refusal::from_quic(&error))?;
-            Candidate::authenticate(Arc::clone(&self.me), connection, End::Dialler, expected).await
+            Candidate::authenticate(Arc::clone(&self.me), shown, connection, End::Dialler, expected).await
         };
-        finish(&self.me, address, attempt).await
+        let result = within(&self.me, attempt).await;
+        result.inspect_err(|refusal| self.me.log(refusal, address, true))
     }
 
     /// Waits for a stranger who dials; none after the endpoint was closed. Cancel safe.
     ///
     /// Waits also while [`Config::handshakes_max`] strangers are in their handshakes.
     pub async fn accept(&self) -> Option<Stranger> {
-        let permit = Arc::clone(&self.handshakes).acquire_owned().await.ok()?;
-        let incoming = self.quic.accept().await?;
-        Some(Stranger { me: Arc::clone(&self.me), incoming, permit })
+        loop {
+            let place = self.door.wait().await?;
+            let incoming = self.quic.accept().await?;
+            let address = incoming.remote_address();
+            match self.door.knock(place, address.ip(), incoming.remote_address_validated()) {
+                Knock::Enter(place) => return Some(Stranger { me: Arc::clone(&self.me), incoming, place }),
+                Knock::ShowAddress => incoming.retry(),
+                // An honest one asks again with its next packet.
+                Knock::Wait => incoming.ignore(),
+            }
+        }
     }
 
     /// Who this node is.
@@ -128,6 +231,10 @@ impl Endpoint {
     /// What the system says.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.quic.local_addr()
+    }
+
+    pub(crate) fn me(&self) -> Arc<Me> {
+        Arc::clone(&self.me)
     }
 
     /// How many connections there are, those in their handshakes included.
@@ -174,7 +281,7 @@ pub enum Polled {
 pub struct Stranger {
     me: Arc<Me>,
     incoming: quic::Incoming,
-    permit: OwnedSemaphorePermit,
+    place: Place,
 }
 
 impl fmt::Debug for Stranger {
@@ -189,84 +296,27 @@ impl Stranger {
     /// # Errors
     /// [`Refusal`] says which side refused and why; it was logged already.
     pub async fn authenticate(self) -> Result<Candidate, Refusal> {
-        let Self { me, incoming, permit } = self;
+        let Self { me, incoming, place } = self;
         let address = incoming.remote_address();
+        let shown = me.shown();
         let attempt = async {
-            let connection = incoming.accept().map_err(|error| Refusal::from_quic(&error))?;
+            let connection = incoming.accept(&shown.server).map_err(|error| Refusal::from_quic(&error))?;
             connection.established().await.map_err(|error| Refusal::from_quic(&error))?;
-            Candidate::authenticate(Arc::clone(&me), connection, End::Acceptor, None).await
+            Candidate::authenticate(Arc::clone(&me), Arc::clone(&shown), connection, End::Acceptor, None).await
         };
-        let result = finish(&me, address, attempt).await;
-        drop(permit);
-        result
+        let result = within(&me, attempt).await;
+        drop(place);
+        result.inspect_err(|refusal| me.log(refusal, address, false))
     }
 }
 
-/// Gives the handshake its time, and logs its failure once on this side.
-async fn finish(
-    me: &Me,
-    address: SocketAddr,
-    attempt: impl Future<Output = Result<Candidate, Refusal>>,
-) -> Result<Candidate, Refusal> {
-    let result = tiebeam_world::timeout(me.config.handshake_timeout, attempt).await.unwrap_or_else(|_| {
+/// Gives the handshake its time.
+async fn within(me: &Me, attempt: impl Future<Output = Result<Candidate, Refusal>>) -> Result<Candidate, Refusal> {
+    tiebeam_world::timeout(me.config.handshake_timeout, attempt).await.unwrap_or_else(|_| {
         let detail = format!("handshake took longer than {:?}", me.config.handshake_timeout);
         Err(Refusal::local(Reason::TooSlow, detail))
-    });
-    if let Err(refusal) = &result {
-        refusal.log(me.identity.node, address);
-    }
-    result
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use tiebeam_wire::{Incarnation, Role};
-
-    use super::*;
-    use crate::ca::Authority;
-    use crate::{Cookie, Credentials};
-
-    fn endpoint(authority: &Authority, node: u64, disguise: impl FnOnce(&mut Hello)) -> Endpoint {
-        let identity = Identity {
-            node: NodeId(node),
-            name: format!("node-{node}"),
-            role: Role::Edge,
-            cluster: authority.cluster().to_owned(),
-        };
-        let issued = authority.issue(identity).unwrap();
-        let credentials =
-            Credentials::from_pem(authority.pem().as_bytes(), issued.certificate.as_bytes(), issued.key.as_bytes());
-        let cookie = Cookie::new("a secret of the tests").unwrap();
-        let listen = "127.0.0.1:0".parse().unwrap();
-        Endpoint::bind_as(Config::new(listen, Incarnation(1), credentials.unwrap(), cookie), disguise).unwrap()
-    }
-
-    /// A node with a good certificate that says it is another one is refused, and told why, whichever side dials.
-    async fn liar_is_refused(disguise: impl Fn(&mut Hello), reason: Reason) {
-        let authority = Authority::ephemeral("skies").unwrap();
-        let (honest, liar) = (endpoint(&authority, 1, |_| {}), endpoint(&authority, 2, disguise));
-        for (dialler, acceptor) in [(&liar, &honest), (&honest, &liar)] {
-            let settle = async |candidate: Result<Candidate, Refusal>| candidate?.settle().await.map(drop);
-            let dial = async { settle(dialler.dial(acceptor.address(), None).await).await };
-            let accept = async { settle(acceptor.accept().await.unwrap().authenticate().await).await };
-            let (dialled, accepted) = tokio::join!(dial, accept);
-            let (dialled, accepted) = (dialled.unwrap_err(), accepted.unwrap_err());
-            assert_eq!((dialled.reason, accepted.reason), (reason, reason), "{dialled} / {accepted}");
-        }
-    }
-
-    #[tokio::test]
-    async fn claim_that_the_certificate_does_not_cover_is_refused_on_both_sides() {
-        liar_is_refused(|hello| hello.node = NodeId(3), Reason::NodeIdMismatch).await;
-        liar_is_refused(|hello| hello.role = Role::Core, Reason::RoleForbids).await;
-        liar_is_refused(|hello| hello.cluster = "seas".into(), Reason::WrongCluster).await;
-    }
-
-    #[tokio::test]
-    async fn address_that_nobody_can_dial_is_not_advertised() {
-        let authority = Authority::ephemeral("skies").unwrap();
-        let mut config = endpoint(&authority, 1, |_| {}).me.config.clone();
-        config.listen = "0.0.0.0:0".parse().unwrap();
-        assert!(matches!(Endpoint::bind(config), Err(BindError::Advertise(_))));
-    }
-}
+mod tests;

@@ -1,48 +1,26 @@
 //! From a TLS connection to a peer: certificate, hello, cookie, and the choice of one connection among several.
 
 use std::fmt;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use quinn_proto::crypto::rustls::HandshakeData;
 use rustls_pki_types::CertificateDer;
 use tiebeam_wire::{Incarnation, NodeId, Role};
 
+use crate::Identity;
+use crate::certificate::Leaf;
+use crate::guard::Guard;
 use crate::hello::{Binding, End, HELLO_BYTES_MAX, Hello};
+use crate::me::{Me, Shown};
 use crate::peer::Peer;
 use crate::quic::{Connection, ReadError, ReadExactError, RecvStream, SendStream, WriteError};
 use crate::refusal::{Reason, Refusal};
-use crate::{Config, Cookie, Identity};
+use crate::version::{Agreed, Layout};
 
 /// The one who doesn't decide offers the connection with this byte, and so says that it holds no other.
 const OFFER: u8 = 1;
 /// The one who decides takes it with this byte; from here on streams are served.
 const KEEP: u8 = 2;
-
-/// What this node says and demands in its handshakes.
-#[derive(Debug)]
-pub(crate) struct Me {
-    pub(crate) config: Config,
-    pub(crate) identity: Identity,
-    pub(crate) hello: Hello,
-}
-
-impl Me {
-    pub(crate) fn new(config: Config, address: SocketAddr) -> Self {
-        let identity = config.credentials.identity().clone();
-        let hello = Hello {
-            node: identity.node,
-            role: identity.role,
-            incarnation: config.incarnation,
-            address,
-            cluster: identity.cluster.clone(),
-        };
-        Self { config, identity, hello }
-    }
-
-    fn cookies(&self) -> impl Iterator<Item = &Cookie> {
-        std::iter::once(&self.config.cookie).chain(&self.config.cookie_previous)
-    }
-}
 
 /// A connection whose other side is authenticated, but which may be one of several to the same node.
 ///
@@ -52,89 +30,107 @@ impl Me {
 /// same peer is dead.
 pub struct Candidate {
     me: Arc<Me>,
+    shown: Arc<Shown>,
     connection: Connection,
     send: SendStream,
     recv: RecvStream,
     end: End,
-    identity: Identity,
+    met: Met,
+}
+
+/// What a handshake found out.
+struct Met {
+    leaf: Leaf,
+    binding: Binding,
     hello: Hello,
+    agreed: Agreed,
 }
 
 impl fmt::Debug for Candidate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { identity, hello, end, .. } = self;
+        let Self { met, end, .. } = self;
         f.debug_struct("Candidate")
-            .field("identity", identity)
-            .field("incarnation", &hello.incarnation)
+            .field("identity", &met.leaf.identity)
+            .field("incarnation", &met.hello.incarnation)
+            .field("agreed", &met.agreed)
             .field("end", end)
             .finish_non_exhaustive()
     }
 }
 
 impl Candidate {
-    /// Checks the certificate, exchanges hellos and checks the peer's.
+    /// Checks the certificate, exchanges hellos and checks the peer's. `shown` is what TLS showed the peer.
     pub(crate) async fn authenticate(
         me: Arc<Me>,
+        shown: Arc<Shown>,
         connection: Connection,
         end: End,
         expected: Option<NodeId>,
     ) -> Result<Self, Refusal> {
         // Outlives the refusal: a stream that is dropped ends, and the peer could hear of that before it hears why.
         let mut streams = None;
-        let result = Self::exchange(&me, &connection, end, expected, &mut streams).await;
-        let (identity, hello) = result.map_err(|refusal| refuse(&connection, refusal))?;
+        let leaf = leaf_of(&connection).map_err(|refusal| refuse(&connection, refusal))?;
+        let result = Self::exchange(&me, &shown, &connection, end, (&leaf, expected), &mut streams).await;
+        let known = |refusal| refuse(&connection, refusal).with_peer(Some(&leaf.identity));
+        let (binding, hello, agreed) = result.map_err(known)?;
         let (send, recv) = streams.expect("hellos were exchanged over them");
-        Ok(Self { me, connection, send, recv, end, identity, hello })
+        Ok(Self { me, shown, connection, send, recv, end, met: Met { leaf, binding, hello, agreed } })
     }
 
     async fn exchange(
         me: &Me,
+        shown: &Shown,
         connection: &Connection,
         end: End,
-        expected: Option<NodeId>,
+        (leaf, expected): (&Leaf, Option<NodeId>),
         streams: &mut Option<(SendStream, RecvStream)>,
-    ) -> Result<(Identity, Hello), Refusal> {
-        let identity = certificate_of(connection)?;
-        check_certificate(me, &identity, expected)?;
-        let binding = binding(me, connection, end, &identity)?;
+    ) -> Result<(Binding, Hello, Agreed), Refusal> {
+        check_certificate(me, leaf, expected)?;
+        let layout = layout_of(connection)?;
+        let binding = binding(me, connection, end, &leaf.identity)?;
         let opened = match end {
             End::Dialler => connection.open_bi().await,
             End::Acceptor => connection.accept_bi().await,
         };
         let (send, recv) = streams.insert(opened.map_err(|error| Refusal::from_quic(&error))?);
-        let hello = match end {
+        let said = me.hello.encode((layout, me.speech), &binding, end, shown.cookies());
+        let hear = async |recv: &mut RecvStream, from: End| -> Result<(Hello, Agreed), Refusal> {
+            let message = read_hello(recv).await?;
+            Hello::decode(&message, (layout, me.speech), &leaf.identity, &binding, from, shown.cookies())
+        };
+        let (hello, agreed) = match end {
             End::Dialler => {
-                say(send, me, &binding, end).await?;
-                hear(recv, me, &identity, &binding, End::Acceptor).await?
+                write(send, &said).await?;
+                hear(recv, End::Acceptor).await?
             }
             End::Acceptor => {
-                let hello = hear(recv, me, &identity, &binding, End::Dialler).await?;
-                say(send, me, &binding, end).await?;
-                hello
+                let heard = hear(recv, End::Dialler).await?;
+                write(send, &said).await?;
+                heard
             }
         };
-        Ok((identity, hello))
+        Ok((binding, hello, agreed))
     }
 
     /// Who the other side is, as its certificate says.
     #[must_use]
     pub const fn identity(&self) -> &Identity {
-        &self.identity
+        &self.met.leaf.identity
     }
 
     /// Which start of it.
     #[must_use]
     pub const fn incarnation(&self) -> Incarnation {
-        self.hello.incarnation
+        self.met.hello.incarnation
     }
 
     /// Says whether this node is the one that chooses among the connections of the pair.
     #[must_use]
     pub fn decides(&self) -> bool {
-        match (self.me.identity.role, self.identity.role) {
+        match (self.me.identity.role, self.identity().role) {
             (Role::Admin, _) => false,
             (_, Role::Admin) => true,
-            _ => self.me.identity.node > self.identity.node,
+            _ => self.me.identity.node > self.identity().node,
         }
     }
 
@@ -148,7 +144,7 @@ impl Candidate {
             write(&mut self.send, &[OFFER]).await?;
             read_byte(&mut self.recv, KEEP).await
         };
-        let result = within(&self.me, choice).await.map_err(|refusal| refuse(&self.connection, refusal));
+        let result = within(&self.me, choice).await.map_err(|refusal| self.refuse(refusal));
         result.map(|()| self.into_peer())
     }
 
@@ -159,7 +155,7 @@ impl Candidate {
     pub async fn offered(&mut self) -> Result<(), Refusal> {
         assert!(self.decides(), "the offer is this node's to make");
         let result = within(&self.me, read_byte(&mut self.recv, OFFER)).await;
-        result.map_err(|refusal| refuse(&self.connection, refusal))
+        result.map_err(|refusal| self.refuse(refusal))
     }
 
     /// Keeps the connection as the one between the two nodes. Follows [`Candidate::offered`].
@@ -168,12 +164,12 @@ impl Candidate {
     /// [`Refusal`]: the connection was lost.
     pub async fn keep(mut self) -> Result<Peer, Refusal> {
         let result = within(&self.me, write(&mut self.send, &[KEEP])).await;
-        result.map_err(|refusal| refuse(&self.connection, refusal)).map(|()| self.into_peer())
+        result.map_err(|refusal| self.refuse(refusal)).map(|()| self.into_peer())
     }
 
     /// Refuses the connection, or withdraws it.
     pub fn reject(self, reason: Reason, detail: &str) -> Refusal {
-        refuse(&self.connection, Refusal::local(reason, detail))
+        self.refuse(Refusal::local(reason, detail))
     }
 
     /// Offers or keeps, whichever is this node's part, without looking at other connections: for programs that have no
@@ -190,8 +186,27 @@ impl Candidate {
         }
     }
 
+    fn refuse(&self, refusal: Refusal) -> Refusal {
+        refuse(&self.connection, refusal).with_peer(Some(self.identity()))
+    }
+
     fn into_peer(self) -> Peer {
-        Peer::new(&self.me.config, self.connection, self.identity, self.hello, self.end)
+        let Self { me, shown, connection, send, recv, end, met: Met { leaf, binding, hello, agreed } } = self;
+        me.admitted(&leaf.identity);
+        let peer = Arc::new(Mutex::new(leaf));
+        let guard = Guard {
+            ended: Arc::default(),
+            me: Arc::clone(&me),
+            connection: connection.clone(),
+            send,
+            recv,
+            binding,
+            end,
+            agreed,
+            shown,
+            peer,
+        };
+        Peer::new(&me.config, connection, hello, guard)
     }
 }
 
@@ -212,18 +227,28 @@ async fn within<T>(me: &Me, step: impl Future<Output = Result<T, Refusal>>) -> R
         .unwrap_or_else(|_| Err(Refusal::local(Reason::TooSlow, "peer didn't choose a connection in time")))
 }
 
-fn certificate_of(connection: &Connection) -> Result<Identity, Refusal> {
+fn leaf_of(connection: &Connection) -> Result<Leaf, Refusal> {
     let nameless = |detail: String| Refusal::local(Reason::NamelessCertificate, detail);
     let chain = connection.peer_identity().and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
     let leaf = chain.and_then(|chain| chain.into_iter().next());
     let leaf = leaf.ok_or_else(|| nameless("peer showed no certificate".to_owned()))?;
-    Identity::from_certificate(&leaf).map_err(|error| nameless(error.to_string()))
+    Leaf::parse(&leaf).map_err(|error| nameless(error.to_string()))
 }
 
-fn check_certificate(me: &Me, peer: &Identity, expected: Option<NodeId>) -> Result<(), Refusal> {
+fn layout_of(connection: &Connection) -> Result<Layout, Refusal> {
+    let data = connection.handshake_data().and_then(|any| any.downcast::<HandshakeData>().ok());
+    let layout = data.and_then(|data| Layout::from_alpn(&data.protocol?));
+    layout.ok_or_else(|| Refusal::local(Reason::VersionMismatch, "no application protocol was agreed on"))
+}
+
+fn check_certificate(me: &Me, leaf: &Leaf, expected: Option<NodeId>) -> Result<(), Refusal> {
+    let peer = &leaf.identity;
     if peer.cluster != me.identity.cluster {
         let detail = format!("{peer} is not of cluster {:?}", me.identity.cluster);
         return Err(Refusal::local(Reason::WrongCluster, detail));
+    }
+    if let Some(detail) = me.denied.borrow().denies(leaf) {
+        return Err(Refusal::local(Reason::Revoked, detail));
     }
     if let Some(expected) = expected.filter(|expected| *expected != peer.node) {
         let detail = format!("dialled {expected}, the certificate names {}", peer.node);
@@ -250,17 +275,7 @@ fn binding(me: &Me, connection: &Connection, end: End, peer: &Identity) -> Resul
     Ok(Binding { dialler, acceptor, exporter })
 }
 
-async fn say(send: &mut SendStream, me: &Me, binding: &Binding, end: End) -> Result<(), Refusal> {
-    write(send, &me.hello.encode(binding, end, me.cookies())).await
-}
-
-async fn hear(
-    recv: &mut RecvStream,
-    me: &Me,
-    certificate: &Identity,
-    binding: &Binding,
-    end: End,
-) -> Result<Hello, Refusal> {
+async fn read_hello(recv: &mut RecvStream) -> Result<Vec<u8>, Refusal> {
     let mut length = [0; 2];
     recv.read_exact(&mut length).await.map_err(|error| unread(&error))?;
     let length = usize::from(u16::from_be_bytes(length));
@@ -270,7 +285,7 @@ async fn hear(
     }
     let mut message = vec![0; length];
     recv.read_exact(&mut message).await.map_err(|error| unread(&error))?;
-    Hello::decode(&message, certificate, binding, end, me.cookies())
+    Ok(message)
 }
 
 async fn read_byte(recv: &mut RecvStream, expected: u8) -> Result<(), Refusal> {

@@ -1,7 +1,8 @@
 //! What each side says first: who it is, and a proof that it knows the cookie.
 //!
-//! One message each way: `[length u16][hello][proof 32 bytes]…[count u8]`, the length counting all behind it, integers
-//! big-endian, the hello as `tiebeam_wire::codec` writes it. `docs/protocols/handshake.md` has the timeline.
+//! One message each way: `[length u16][speech][hello][proof 32 bytes]…[count u8]`, the length counting all behind it,
+//! integers big-endian, the hello as `tiebeam_wire::codec` writes it. The speech is `[min u8][max u8][features u64]`, or
+//! nothing in [`Layout::One`]. `docs/protocols/handshake.md` has the timeline.
 
 use std::net::SocketAddr;
 
@@ -12,10 +13,13 @@ use tiebeam_wire::codec::{self, DecodeError};
 use tiebeam_wire::{Incarnation, NodeId, Role};
 
 use crate::refusal::{Reason, Refusal};
+use crate::version::{Agreed, Features, Layout, Speech, Versions};
 use crate::{Cookie, Identity};
 
-/// The version of everything behind the TLS handshake; the first byte of a hello.
-pub(crate) const PROTOCOL_VERSION: u8 = 1;
+/// The codec's version of the hello itself, the same in both layouts. In the older one it is the protocol's as well.
+const HELLO_VERSION: u8 = 1;
+/// Bytes that say what a node can speak.
+const SPEECH_BYTES: usize = 10;
 /// Largest hello message behind its length, in bytes; a larger one is refused unread.
 pub(crate) const HELLO_BYTES_MAX: usize = 512;
 
@@ -52,18 +56,29 @@ impl Binding {
     fn mac(&self, cookie: &Cookie, end: End) -> Hmac<Sha256> {
         let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(cookie.secret()).expect("HMAC takes keys of any length");
         mac.update(LABEL);
-        mac.update(match end {
+        mac.update(&self.to_bytes(end));
+        mac
+    }
+
+    /// What a proof from `end` is made over: which side, both numbers, the exporter.
+    pub(crate) fn to_bytes(&self, end: End) -> Vec<u8> {
+        let side: &[u8] = match end {
             End::Dialler => &[0],
             End::Acceptor => &[1],
-        });
-        mac.update(&self.dialler.0.to_be_bytes());
-        mac.update(&self.acceptor.0.to_be_bytes());
-        mac.update(&self.exporter);
-        mac
+        };
+        [side, &self.dialler.0.to_be_bytes(), &self.acceptor.0.to_be_bytes(), &self.exporter].concat()
     }
 
     fn proof(&self, cookie: &Cookie, end: End) -> [u8; PROOF_BYTES] {
         self.mac(cookie, end).finalize().into_bytes().into()
+    }
+
+    /// Who stands at the end opposite to `end`.
+    const fn other(&self, end: End) -> NodeId {
+        match end {
+            End::Dialler => self.acceptor,
+            End::Acceptor => self.dialler,
+        }
     }
 
     /// Compares in constant time, so that the time it takes tells nothing about a proof.
@@ -77,12 +92,17 @@ impl Hello {
     /// one round of restarts, during which some nodes know only the former and some know both.
     pub(crate) fn encode<'a>(
         &self,
+        (layout, speech): (Layout, Speech),
         binding: &Binding,
         end: End,
         cookies: impl IntoIterator<Item = &'a Cookie>,
     ) -> Vec<u8> {
         let mut message = vec![0, 0];
-        message.extend(codec::encode(PROTOCOL_VERSION, self));
+        if layout == Layout::Range {
+            message.extend(speech.versions.to_bytes());
+            message.extend(speech.features.0.to_be_bytes());
+        }
+        message.extend(codec::encode(HELLO_VERSION, self));
         let proofs: Vec<_> = cookies.into_iter().map(|cookie| binding.proof(cookie, end)).collect();
         let count = u8::try_from(proofs.len()).expect("there are one or two cookies");
         for proof in &proofs {
@@ -95,25 +115,34 @@ impl Hello {
         message
     }
 
-    /// Decodes a message behind its length, checks it against the certificate and checks the proofs.
+    /// Decodes a message behind its length, checks it against the certificate and checks the proofs; returns it with what
+    /// the two nodes will speak.
     pub(crate) fn decode<'a>(
         message: &[u8],
+        (layout, speech): (Layout, Speech),
         certificate: &Identity,
         binding: &Binding,
         end: End,
         cookies: impl IntoIterator<Item = &'a Cookie>,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<(Self, Agreed), Refusal> {
         let protocol = || Refusal::local(Reason::Protocol, "hello is cut short");
         // The version is judged before anything behind it is looked at: only it says what is behind it.
-        let found = *message.first().ok_or_else(protocol)?;
-        if found != PROTOCOL_VERSION {
-            let detail = format!("peer speaks version {found}, this node {PROTOCOL_VERSION}");
-            return Err(Refusal::local(Reason::VersionMismatch, detail));
-        }
+        let (theirs, message) = read_speech(message, layout)?;
+        let speech = match layout {
+            Layout::One => Speech { versions: Versions::FIRST, features: Features::NONE },
+            Layout::Range => speech,
+        };
+        let agreed = speech.agree(theirs).ok_or_else(|| {
+            let me = binding.other(end);
+            let (peer, theirs, ours) = (certificate.node, theirs.versions, speech.versions);
+            // Both sides read this text, so it names both.
+            let detail = format!("{peer} speaks versions {theirs}, {me} {ours}");
+            Refusal::local(Reason::VersionMismatch, detail)
+        })?;
         let (count, rest) = message.split_last().ok_or_else(protocol)?;
         let proofs_size = usize::from(*count) * PROOF_BYTES;
         let (hello, proofs) = rest.split_at_checked(rest.len().wrapping_sub(proofs_size)).ok_or_else(protocol)?;
-        let hello: Self = codec::decode(PROTOCOL_VERSION, hello)
+        let hello: Self = codec::decode(HELLO_VERSION, hello)
             .map_err(|error: DecodeError| Refusal::local(Reason::Protocol, format!("hello: {error}")))?;
         hello.matches(certificate)?;
         let proven = cookies
@@ -121,7 +150,7 @@ impl Hello {
             .flat_map(|cookie| proofs.chunks_exact(PROOF_BYTES).map(move |proof| binding.proves(cookie, end, proof)))
             .fold(false, |proven, proves| proven | proves);
         if proven {
-            Ok(hello)
+            Ok((hello, agreed))
         } else {
             Err(Refusal::local(Reason::WrongCookie, format!("{certificate} doesn't know the cookie")))
         }
@@ -141,6 +170,26 @@ impl Hello {
             return Err(Refusal::local(Reason::WrongCluster, detail));
         }
         Ok(())
+    }
+}
+
+/// Splits what a node can speak from what it says.
+fn read_speech(message: &[u8], layout: Layout) -> Result<(Speech, &[u8]), Refusal> {
+    let protocol = |detail: &str| Refusal::local(Reason::Protocol, detail);
+    match layout {
+        Layout::One => {
+            // The byte is the hello's own first one, and stays there for its codec.
+            let found = *message.first().ok_or_else(|| protocol("hello is cut short"))?;
+            let versions = Versions::new(found, found).ok_or_else(|| protocol("version 0 is none"))?;
+            Ok((Speech { versions, features: Features::NONE }, message))
+        }
+        Layout::Range => {
+            let (speech, rest) =
+                message.split_first_chunk::<SPEECH_BYTES>().ok_or_else(|| protocol("hello is cut short"))?;
+            let [min, max, features @ ..] = *speech;
+            let versions = Versions::new(min, max).ok_or_else(|| protocol("range of versions is empty"))?;
+            Ok((Speech { versions, features: Features(u64::from_be_bytes(features)) }, rest))
+        }
     }
 }
 
@@ -170,26 +219,44 @@ mod tests {
         Binding { dialler: NodeId(2), acceptor: NodeId(1), exporter: [7; 32] }
     }
 
+    const OURS: (Layout, Speech) = (Layout::Range, Speech::OURS);
+    const OLD: (Layout, Speech) = (Layout::One, Speech { features: Features::NONE, ..Speech::OURS });
+
     fn check(message: &[u8], certificate: &Identity, binding: &Binding, end: End, secret: &str) -> Option<Reason> {
-        Hello::decode(&message[2..], certificate, binding, end, [&cookie(secret)]).err().map(|refusal| refusal.reason)
+        let decoded = Hello::decode(&message[2..], OURS, certificate, binding, end, [&cookie(secret)]);
+        decoded.err().map(|refusal| refusal.reason)
+    }
+
+    fn hex(message: &[u8]) -> String {
+        message.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     const SECRET: &str = "sixteen bytes at least";
 
     /// Golden bytes: another layout, codec or proof would keep new nodes out of a cluster of old ones.
     #[test]
-    fn bytes_are_golden() {
-        let message = hello().encode(&binding(), End::Dialler, [&cookie(SECRET)]);
-        let hex: String = message.iter().map(|byte| format!("{byte:02x}")).collect();
-        expect_test::expect!["0035010201fb2c01007f000001fb301105736b696573221c5853a2002409c72a8b9bd5385927a96720656f5a8f5706423b711e92ff5201"].assert_eq(&hex);
+    fn bytes_of_version_1_are_golden() {
+        let message = hello().encode(OLD, &binding(), End::Dialler, [&cookie(SECRET)]);
+        expect_test::expect!["0035010201fb2c01007f000001fb301105736b696573221c5853a2002409c72a8b9bd5385927a96720656f5a8f5706423b711e92ff5201"].assert_eq(&hex(&message));
+        let decoded = Hello::decode(&message[2..], OLD, &certificate(), &binding(), End::Dialler, [&cookie(SECRET)]);
+        assert_eq!(decoded.unwrap(), (hello(), Agreed { version: 1, features: Features::NONE }));
+    }
+
+    #[test]
+    fn bytes_of_version_2_are_golden() {
+        let message = hello().encode(OURS, &binding(), End::Dialler, [&cookie(SECRET)]);
+        expect_test::expect!["003f01020000000000000001010201fb2c01007f000001fb301105736b696573221c5853a2002409c72a8b9bd5385927a96720656f5a8f5706423b711e92ff5201"].assert_eq(&hex(&message));
+        let decoded = Hello::decode(&message[2..], OURS, &certificate(), &binding(), End::Dialler, [&cookie(SECRET)]);
+        assert_eq!(decoded.unwrap(), (hello(), Agreed { version: 2, features: Features::OURS }));
     }
 
     #[test]
     fn hello_is_accepted_with_the_current_or_the_previous_cookie_of_either_side() {
         let (old, new) = (cookie("the former cookie"), cookie("the later cookie"));
         let know = |sends: &[&Cookie], accepts: &[&Cookie]| {
-            let message = hello().encode(&binding(), End::Dialler, sends.iter().copied());
-            Hello::decode(&message[2..], &certificate(), &binding(), End::Dialler, accepts.iter().copied()).is_ok()
+            let message = hello().encode(OURS, &binding(), End::Dialler, sends.iter().copied());
+            Hello::decode(&message[2..], OURS, &certificate(), &binding(), End::Dialler, accepts.iter().copied())
+                .is_ok()
         };
         assert!(know(&[&new], &[&new]));
         assert!(know(&[&new, &old], &[&old]), "a changed node reaches one that isn't yet");
@@ -200,7 +267,7 @@ mod tests {
 
     #[test]
     fn what_does_not_match_is_refused_with_its_reason() {
-        let message = hello().encode(&binding(), End::Dialler, [&cookie(SECRET)]);
+        let message = hello().encode(OURS, &binding(), End::Dialler, [&cookie(SECRET)]);
         let refused =
             |certificate: &Identity, binding: &Binding, end| check(&message, certificate, binding, end, SECRET);
         let (c, b) = (certificate(), binding());
@@ -217,16 +284,31 @@ mod tests {
         assert_eq!(other(|c| c.node = NodeId(9)), Some(Reason::NodeIdMismatch));
         assert_eq!(other(|c| c.role = Role::Core), Some(Reason::RoleForbids));
         assert_eq!(other(|c| c.cluster = "seas".into()), Some(Reason::WrongCluster));
-        let mut later = message.clone();
-        later[2] = 2;
-        assert_eq!(check(&later, &c, &b, End::Dialler, SECRET), Some(Reason::VersionMismatch));
+    }
+
+    /// The refusal's text is all that the side that is refused gets to know.
+    #[test]
+    fn refusal_without_a_common_version_says_both_ranges() {
+        let refused = |versions: [u8; 2]| {
+            let mut message = hello().encode(OURS, &binding(), End::Dialler, [&cookie(SECRET)]);
+            message[2..4].copy_from_slice(&versions);
+            let refusal =
+                Hello::decode(&message[2..], OURS, &certificate(), &binding(), End::Dialler, [&cookie(SECRET)]);
+            let refusal = refusal.unwrap_err();
+            (refusal.reason, refusal.detail)
+        };
+        assert_eq!(refused([3, 4]), (Reason::VersionMismatch, "n2 speaks versions 3 to 4, n1 1 to 2".to_owned()));
+        assert_eq!(refused([0, 2]).0, Reason::Protocol);
+        assert_eq!(refused([2, 1]).0, Reason::Protocol);
     }
 
     proptest::proptest! {
         #[test]
         fn any_bytes_are_refused_not_feared(bytes: Vec<u8>) {
-            let decoded = Hello::decode(&bytes, &certificate(), &binding(), End::Dialler, [&cookie(SECRET)]);
-            proptest::prop_assert!(decoded.is_err());
+            for speech in [OURS, OLD] {
+                let decoded = Hello::decode(&bytes, speech, &certificate(), &binding(), End::Dialler, [&cookie(SECRET)]);
+                proptest::prop_assert!(decoded.is_err());
+            }
         }
     }
 }

@@ -8,21 +8,25 @@ mod request;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use quinn_proto::ConnectionError;
 use tiebeam_wire::{Incarnation, NodeId};
 use tokio::sync::Semaphore;
 
 pub use lane::{LANES, Lane, LaneSender, SendError};
 pub use request::RequestError;
 
+use crate::certificate::Leaf;
+use crate::guard::Guard;
 use crate::hello::{End, Hello};
 use crate::quic::Connection;
 use crate::refusal::{Reason, Refusal};
 use crate::transport::{RAFT_STREAMS_MAX, REQUEST_STREAMS_MAX};
-use crate::{Config, Identity, Service};
+use crate::version::Agreed;
+use crate::{Config, Identity, Serial, Service};
 
 /// Largest body of a request, of an answer and of a lane's frame, in bytes.
 pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -59,6 +63,13 @@ struct Inner {
     identity: Identity,
     hello: Hello,
     end: End,
+    agreed: Agreed,
+    /// What the peer last showed; the guard replaces it.
+    certificate: Arc<Mutex<Leaf>>,
+    /// Why this node closed the connection, if it did: QUIC remembers only that it was closed here.
+    ended: Arc<OnceLock<Refusal>>,
+    /// Runs from when the peer is served.
+    guard: Mutex<Option<Guard>>,
     lane_bytes_max: usize,
     /// Requests under way or waiting.
     requests: AtomicUsize,
@@ -78,13 +89,19 @@ impl fmt::Debug for Peer {
 }
 
 impl Peer {
-    pub(crate) fn new(config: &Config, connection: Connection, identity: Identity, hello: Hello, end: End) -> Self {
+    pub(crate) fn new(config: &Config, connection: Connection, hello: Hello, guard: Guard) -> Self {
+        let certificate = Arc::clone(&guard.peer);
+        let identity = lock(&certificate).identity.clone();
         Self {
             inner: Arc::new(Inner {
                 connection,
                 identity,
                 hello,
-                end,
+                end: guard.end,
+                agreed: guard.agreed,
+                certificate,
+                ended: Arc::clone(&guard.ended),
+                guard: Mutex::new(Some(guard)),
                 lane_bytes_max: config.lane_bytes_max,
                 requests: AtomicUsize::new(0),
                 requests_max: config.requests_max,
@@ -99,6 +116,10 @@ impl Peer {
     pub fn serve(&self, handler: Arc<dyn Handler>) {
         if !self.inner.is_served.swap(true, Ordering::Relaxed) {
             inbound::start(self, handler);
+        }
+        let guard = lock(&self.inner.guard).take();
+        if let Some(guard) = guard {
+            drop(tiebeam_world::spawn("net.guard", guard.run()));
         }
     }
 
@@ -126,12 +147,13 @@ impl Peer {
 
     /// Closes the connection and tells the peer why.
     pub fn close(&self, reason: Reason, detail: &str) {
-        self.inner.connection.close(reason.code(), detail.as_bytes());
+        close(&self.inner.connection, &self.inner.ended, reason, detail);
     }
 
     /// Waits until the connection has ended and returns why. Cancel safe.
     pub async fn closed(&self) -> Refusal {
-        Refusal::from_quic(&self.inner.connection.closed().await)
+        let error = self.inner.connection.closed().await;
+        self.inner.end_of(&error)
     }
 
     /// Waits until the connection has ended and its handler will get no more frames.
@@ -143,7 +165,7 @@ impl Peer {
     /// Says why the connection has ended; none while it is open.
     #[must_use]
     pub fn close_reason(&self) -> Option<Refusal> {
-        self.inner.connection.close_reason().map(|error| Refusal::from_quic(&error))
+        self.inner.connection.close_reason().map(|error| self.inner.end_of(&error))
     }
 
     /// Who the peer is.
@@ -170,10 +192,54 @@ impl Peer {
         self.inner.hello.address
     }
 
+    /// What the two nodes speak with each other.
+    #[must_use]
+    pub fn agreed(&self) -> Agreed {
+        self.inner.agreed
+    }
+
+    /// The number of the certificate that the peer last showed; it changes if the peer renews it.
+    #[must_use]
+    pub fn certificate(&self) -> Serial {
+        lock(&self.inner.certificate).serial.clone()
+    }
+
     /// Says whether this node dialled.
     #[must_use]
     pub fn dialled(&self) -> bool {
         self.inner.end == End::Dialler
+    }
+}
+
+impl Inner {
+    fn end_of(&self, error: &ConnectionError) -> Refusal {
+        let ended = self.ended.get().filter(|_| *error == ConnectionError::LocallyClosed).cloned();
+        ended.unwrap_or_else(|| Refusal::from_quic(error)).with_peer(Some(&self.identity))
+    }
+}
+
+/// Closes a connection and remembers why, unless it was closed already.
+pub(crate) fn close(connection: &Connection, ended: &OnceLock<Refusal>, reason: Reason, detail: &str) {
+    if connection.close_reason().is_none() {
+        // Whoever is first says why; the other's close has no effect either.
+        let _ = ended.set(Refusal::local(reason, detail));
+        connection.close(reason.code(), detail.as_bytes());
+    }
+}
+
+/// Cuts chunks into frames until one breaks the rules.
+#[cfg(feature = "testkit")]
+pub(crate) fn read_frames<'a>(chunks: impl Iterator<Item = &'a [u8]>) {
+    let mut frames = frames::Frames::default();
+    for chunk in chunks {
+        frames.push(Bytes::copy_from_slice(chunk));
+        loop {
+            match frames.take() {
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(_) => return,
+            }
+        }
     }
 }
 

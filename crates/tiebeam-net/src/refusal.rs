@@ -6,14 +6,16 @@ use std::net::SocketAddr;
 use quinn_proto::{ConnectionError, VarInt};
 use tiebeam_wire::NodeId;
 
+use crate::Identity;
+use crate::refusal_log::Line;
+
 /// Why a connection was refused or ended. The number travels as QUIC's application error code and never changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Reason {
     /// The node shuts down. Code 0.
     Shutdown,
-    /// The certificate isn't signed by the authority that the other side trusts, or is out of its time. No code: TLS
-    /// says it with an alert.
+    /// The certificate isn't signed by the authority that the other side trusts. No code: TLS says it with an alert.
     WrongAuthority,
     /// Neither the current nor the previous cookie of the one matches one of the other. Code 2.
     WrongCookie,
@@ -21,7 +23,7 @@ pub enum Reason {
     NodeIdMismatch,
     /// The peer's role doesn't allow this connection. Code 4.
     RoleForbids,
-    /// The peer speaks another version of the protocol. Code 5, or TLS's alert on the application protocol.
+    /// The two nodes have no version of the protocol in common. Code 5, or TLS's alert on the application protocol.
     VersionMismatch,
     /// The peer belongs to another cluster. Code 6.
     WrongCluster,
@@ -43,6 +45,12 @@ pub enum Reason {
     Overflow,
     /// A newer connection of the same peer took the place of this one. Code 15; not a fault.
     Replaced,
+    /// The node, or its certificate, is on the other side's deny list. Code 16.
+    Revoked,
+    /// The certificate is past its end, or not good yet. Code 17, or TLS's alert.
+    Expired,
+    /// The token that a newcomer showed is unknown, used, expired or wrong. Code 18.
+    BadToken,
     /// The peer fell silent, or restarted and knows nothing of the connection.
     Lost,
     /// The peer gave a code that this version doesn't know.
@@ -50,7 +58,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    const CODES: [(Self, u32); 15] = [
+    const CODES: [(Self, u32); 18] = [
         (Self::Shutdown, 0),
         (Self::WrongCookie, 2),
         (Self::NodeIdMismatch, 3),
@@ -66,6 +74,9 @@ impl Reason {
         (Self::Oneself, 13),
         (Self::Overflow, 14),
         (Self::Replaced, 15),
+        (Self::Revoked, 16),
+        (Self::Expired, 17),
+        (Self::BadToken, 18),
     ];
 
     /// The code that says it to the peer; that of [`Reason::Protocol`] for what is never said with a code.
@@ -83,6 +94,23 @@ impl Reason {
     #[must_use]
     pub const fn is_ordinary(self) -> bool {
         matches!(self, Self::Shutdown | Self::Duplicate | Self::Oneself | Self::Replaced)
+    }
+
+    /// Says whether only people can mend it: dialling again soon is of no use.
+    #[must_use]
+    pub const fn needs_people(self) -> bool {
+        matches!(
+            self,
+            Self::WrongAuthority
+                | Self::WrongCookie
+                | Self::NodeIdMismatch
+                | Self::RoleForbids
+                | Self::VersionMismatch
+                | Self::WrongCluster
+                | Self::NamelessCertificate
+                | Self::Revoked
+                | Self::Expired
+        )
     }
 }
 
@@ -105,6 +133,9 @@ impl fmt::Display for Reason {
             Self::Oneself => "node dialled itself",
             Self::Overflow => "lane overflowed",
             Self::Replaced => "replaced by a newer connection",
+            Self::Revoked => "revoked",
+            Self::Expired => "certificate expired",
+            Self::BadToken => "token refused",
             Self::Lost => "connection lost",
             Self::Unknown => "unknown reason",
         })
@@ -129,6 +160,8 @@ pub struct Refusal {
     pub by: Side,
     /// The particulars, for people.
     pub detail: String,
+    /// Who the other side is, if its certificate was seen and is trusted.
+    pub peer: Option<Box<Identity>>,
 }
 
 impl fmt::Display for Refusal {
@@ -146,17 +179,37 @@ impl fmt::Display for Refusal {
 
 impl Refusal {
     pub(crate) fn local(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, by: Side::Local, detail: detail.into() }
+        Self { reason, by: Side::Local, detail: detail.into(), peer: None }
     }
 
-    /// Writes down once, on this side, that a connection with `address` didn't come about.
-    pub(crate) fn log(&self, node: NodeId, address: SocketAddr) {
-        let Self { reason, by, detail } = self;
+    /// Says who the other side is.
+    pub(crate) fn with_peer(self, peer: Option<&Identity>) -> Self {
+        Self { peer: peer.cloned().map(Box::new), ..self }
+    }
+
+    /// Says whether it is of no interest to people.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.reason == Reason::Lost || self.reason.is_ordinary()
+    }
+
+    /// Writes down, on this side, that a connection with `address` didn't come about.
+    pub(crate) fn log(&self, node: NodeId, address: SocketAddr, line: Line) {
+        let Self { reason, by, detail, peer } = self;
+        let peer = peer.as_ref().map(tracing::field::display);
+        // Counts are there only if there is something to count.
+        let repeated = (line.repeated > 0).then_some(line.repeated);
+        let others = (line.others > 0).then_some(line.others);
         match (reason, by) {
-            (Reason::Lost, _) => tracing::debug!(%node, %address, %detail, "peer not reached"),
-            (reason, _) if reason.is_ordinary() => tracing::debug!(%node, %address, %reason, %detail, "not connected"),
-            (_, Side::Local) => tracing::warn!(%node, %address, %reason, %detail, "refused a peer"),
-            (_, Side::Peer) => tracing::warn!(%node, %address, %reason, %detail, "refused by a peer"),
+            (Reason::Lost, _) => tracing::debug!(%node, %address, peer, %detail, "peer not reached"),
+            (reason, _) if reason.is_ordinary() => {
+                tracing::debug!(%node, %address, peer, %reason, %detail, "not connected");
+            }
+            (_, Side::Local) => {
+                tracing::warn!(%node, %address, peer, %reason, %detail, repeated, others, "refused a peer");
+            }
+            (_, Side::Peer) => {
+                tracing::warn!(%node, %address, peer, %reason, %detail, repeated, others, "refused by a peer");
+            }
         }
     }
 
@@ -178,7 +231,7 @@ impl Refusal {
             ConnectionError::Reset => (Reason::Lost, Side::Peer, "peer restarted".into()),
             ConnectionError::CidsExhausted => (Reason::Lost, Side::Local, "no connection ids left".into()),
         };
-        Self { reason, by, detail }
+        Self { reason, by, detail, peer: None }
     }
 }
 
@@ -188,9 +241,11 @@ fn from_transport(code: quinn_proto::TransportErrorCode) -> Reason {
         return Reason::Protocol;
     };
     match alert {
-        // bad, unsupported, revoked, expired, unknown certificate; unknown ca; access denied; a signature that doesn't
+        // certificate expired, or not good yet
+        45 => Reason::Expired,
+        // bad, unsupported, revoked, unknown certificate; unknown ca; access denied; a signature that doesn't
         // match, which is what another authority of the same name leads to; no certificate at all.
-        42..=46 | 48 | 49 | 51 | 116 => Reason::WrongAuthority,
+        42..=44 | 46 | 48 | 49 | 51 | 116 => Reason::WrongAuthority,
         // protocol version; no application protocol
         70 | 120 => Reason::VersionMismatch,
         _ => Reason::Protocol,

@@ -21,6 +21,8 @@ impl Service {
     pub const ADMIN: Self = Self(6);
     /// Signals between actors: sixteen ordered lanes.
     pub const ACTOR: Self = Self(7);
+    /// A node's own certificate, issued again before it ends.
+    pub const CERTIFICATE: Self = Self(8);
     /// The first number that applications may use for services of their own.
     pub const APPLICATION: Self = Self(1024);
 
@@ -28,7 +30,7 @@ impl Service {
     ///
     /// | Service | core | edge | admin |
     /// |---|---|---|---|
-    /// | gossip, actor | yes | yes | no |
+    /// | gossip, actor, certificate | yes | yes | no |
     /// | raft | yes | no | no |
     /// | group, topics, workflow, admin, an application's | yes | yes | yes |
     /// | any other number below 1024 | no | no | no |
@@ -36,7 +38,7 @@ impl Service {
     pub const fn admits(self, role: Role) -> bool {
         match self {
             Self::RAFT => matches!(role, Role::Core),
-            Self::GOSSIP | Self::ACTOR => matches!(role, Role::Core | Role::Edge),
+            Self::GOSSIP | Self::ACTOR | Self::CERTIFICATE => matches!(role, Role::Core | Role::Edge),
             Self::GROUP | Self::TOPICS | Self::WORKFLOW | Self::ADMIN => true,
             Self(number) => number >= Self::APPLICATION.0,
         }
@@ -51,6 +53,7 @@ impl Service {
             Self::WORKFLOW => Some("workflow"),
             Self::ADMIN => Some("admin"),
             Self::ACTOR => Some("actor"),
+            Self::CERTIFICATE => Some("certificate"),
             _ => None,
         }
     }
@@ -82,6 +85,7 @@ mod tests {
         assert_eq!(row(Service::RAFT), [true, false, false]);
         assert_eq!(row(Service::GOSSIP), [true, true, false]);
         assert_eq!(row(Service::ACTOR), [true, true, false]);
+        assert_eq!(row(Service::CERTIFICATE), [true, true, false]);
         for service in [Service::GROUP, Service::TOPICS, Service::WORKFLOW, Service::ADMIN, Service(1024)] {
             assert_eq!(row(service), [true, true, true], "{service}");
         }

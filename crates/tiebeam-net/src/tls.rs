@@ -14,21 +14,20 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerCo
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use crate::Credentials;
-
-/// Names the protocol and its major version in the TLS handshake.
-pub(crate) const ALPN: &[u8] = b"tiebeam/1";
+use crate::version::{Layout, Versions};
 
 /// Builds what a listening node presents and demands.
-pub(crate) fn server(credentials: &Credentials) -> Result<QuicServerConfig, Error> {
+pub(crate) fn server(credentials: &Credentials, versions: Versions) -> Result<QuicServerConfig, Error> {
     let provider = provider();
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(credentials)?), Arc::clone(&provider))
-        .build()
-        .map_err(|error| Error::General(error.to_string()))?;
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots(&credentials.authorities)?), Arc::clone(&provider))
+            .build()
+            .map_err(|error| Error::General(error.to_string()))?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(verifier)
         .with_single_cert(vec![credentials.certificate.clone()], credentials.key.clone_key())?;
-    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.alpn_protocols = alpn(versions);
     // A resumed connection would skip the certificates.
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
@@ -36,29 +35,48 @@ pub(crate) fn server(credentials: &Credentials) -> Result<QuicServerConfig, Erro
 }
 
 /// Builds what a dialling node presents and demands.
-pub(crate) fn client(credentials: &Credentials) -> Result<QuicClientConfig, Error> {
+pub(crate) fn client(credentials: &Credentials, versions: Versions) -> Result<QuicClientConfig, Error> {
     let provider = provider();
-    let verifier =
-        SignedByAuthority { roots: roots(credentials)?, algorithms: provider.signature_verification_algorithms };
+    let verifier = SignedByAuthority {
+        roots: roots(&credentials.authorities)?,
+        algorithms: provider.signature_verification_algorithms,
+    };
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_client_auth_cert(vec![credentials.certificate.clone()], credentials.key.clone_key())?;
-    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.alpn_protocols = alpn(versions);
     config.resumption = rustls::client::Resumption::disabled();
     QuicClientConfig::try_from(config).map_err(|error| Error::General(error.to_string()))
 }
 
+/// The protocols to offer or to take, the best one first.
+fn alpn(versions: Versions) -> Vec<Vec<u8>> {
+    Layout::of(versions).map(|layout| layout.alpn().to_vec()).collect()
+}
+
 /// Passed by hand: a process-wide default would be decided by whichever crate asked first.
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-fn roots(credentials: &Credentials) -> Result<RootCertStore, Error> {
+pub(crate) fn roots(authorities: &[CertificateDer<'static>]) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
-    roots.add(credentials.authority.clone())?;
+    authorities.iter().try_for_each(|authority| roots.add(authority.clone()))?;
     Ok(roots)
+}
+
+/// Checks that one of `roots` signed the certificate and that it is good now. Names are not looked at.
+pub(crate) fn verify(
+    certificate: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    roots: &RootCertStore,
+    now: UnixTime,
+    algorithms: WebPkiSupportedAlgorithms,
+) -> Result<(), Error> {
+    let certificate = ParsedCertificate::try_from(certificate)?;
+    verify_server_cert_signed_by_trust_anchor(&certificate, roots, intermediates, now, algorithms.all)
 }
 
 /// Accepts every certificate for servers that the authority signed and that is valid today.
@@ -77,8 +95,7 @@ impl ServerCertVerifier for SignedByAuthority {
         _ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let certificate = ParsedCertificate::try_from(end_entity)?;
-        verify_server_cert_signed_by_trust_anchor(&certificate, &self.roots, intermediates, now, self.algorithms.all)?;
+        verify(end_entity, intermediates, &self.roots, now, self.algorithms)?;
         Ok(ServerCertVerified::assertion())
     }
 

@@ -62,7 +62,7 @@ pub(crate) fn socket(config: &Config) -> io::Result<Arc<dyn quic::Socket>> {
 }
 
 /// Binds the socket and asks for large buffers; a smaller grant costs packets under load and is warned about.
-fn bind(address: SocketAddr, buffer_bytes: usize) -> io::Result<UdpSocket> {
+pub(crate) fn bind(address: SocketAddr, buffer_bytes: usize) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     socket.bind(&address.into())?;
     // Refusing is the kernel's way of granting less; what counts is what is read back.

@@ -11,7 +11,7 @@ use tiebeam_wire::{NodeId, Role};
 pub const NAME_BYTES_MAX: usize = 16;
 
 /// All sections, as read from the file.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Config {
     /// `[node]`
     pub node: NodeSection,
@@ -21,6 +21,10 @@ pub struct Config {
     pub tls: TlsSection,
     /// `[cluster]`
     pub cluster: ClusterSection,
+    /// `[join]`: lets newcomers in by token. A core node with the authority's key may have it; without it a node lets nobody
+    /// in who has no certificate.
+    #[serde(default)]
+    pub join: Option<JoinSection>,
     /// `[apps.NAME]`: what the applications compiled into the binary are told; each knows its own keys. An application
     /// without a section doesn't run.
     #[serde(default)]
@@ -28,7 +32,7 @@ pub struct Config {
 }
 
 /// Who the node is.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct NodeSection {
     /// Number of the node, from 1; unique for ever, never used again with an empty directory.
     pub id: u64,
@@ -42,7 +46,7 @@ pub struct NodeSection {
 }
 
 /// Where the node listens.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct ListenSection {
     /// UDP address for other nodes. Default 0.0.0.0:4400.
     #[serde(default = "default_quic")]
@@ -53,7 +57,7 @@ pub struct ListenSection {
 }
 
 /// Files of the node's identity, in PEM.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct TlsSection {
     /// Certificate of the cluster's authority.
     pub ca: PathBuf,
@@ -64,7 +68,7 @@ pub struct TlsSection {
 }
 
 /// The cluster that the node belongs to.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct ClusterSection {
     /// Name, at most 16 bytes; the one in the certificate.
     pub name: String,
@@ -73,8 +77,36 @@ pub struct ClusterSection {
     /// The former cookie, accepted while nodes change to the new one. Default none.
     #[serde(default)]
     pub cookie_previous: Option<String>,
+    /// Numbers of nodes that are denied, whatever certificate they show. At most 10,000 with the serials. Default none.
+    #[serde(default)]
+    pub revoked_nodes: Vec<u64>,
+    /// Serial numbers of certificates that are denied, in hexadecimal as `openssl x509 -serial` prints them. Default none.
+    #[serde(default)]
+    pub revoked_serials: Vec<String>,
     /// The core nodes that vote, `ID = "ADDRESS"`; the same on every node. 1 to 9, an odd number is best.
     pub cores: BTreeMap<String, SocketAddr>,
+}
+
+/// Where newcomers ask for certificates, and by what they get them.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct JoinSection {
+    /// UDP address for newcomers. Default 0.0.0.0:4401.
+    #[serde(default = "default_join")]
+    pub listen: SocketAddr,
+    /// Directory of the authority, as `tiebeam ca init` made it: `ca.pem`, `ca.key` and `tokens/`.
+    pub authority: PathBuf,
+    /// How long the certificates are good that this node issues, in hours, from 24 to 168. Default 168. Nodes have them
+    /// issued again when two thirds are over.
+    #[serde(default = "default_certificate_hours")]
+    pub certificate_hours: u32,
+}
+
+fn default_join() -> SocketAddr {
+    SocketAddr::from(([0, 0, 0, 0], 4401))
+}
+
+const fn default_certificate_hours() -> u32 {
+    168
 }
 
 fn default_dir() -> PathBuf {
@@ -103,7 +135,12 @@ const KEYS: &[&str] = &[
     "cluster.name",
     "cluster.cookie",
     "cluster.cookie_previous",
+    "cluster.revoked_nodes",
+    "cluster.revoked_serials",
     "cluster.cores",
+    "join.listen",
+    "join.authority",
+    "join.certificate_hours",
 ];
 
 /// Why a configuration was refused; nothing was started.
@@ -200,6 +237,21 @@ impl Config {
         if self.cluster.cookie.len() < 16 {
             return bad("cluster.cookie", "(secret)", "a cookie has at least 16 bytes");
         }
+        if let Err(error) = crate::certificates::denied(self) {
+            return bad("cluster.revoked_serials", &self.cluster.revoked_serials.join(", "), &error.to_string());
+        }
+        if let Some(join) = &self.join {
+            if self.role() != Role::Core {
+                return bad(
+                    "join.authority",
+                    &join.authority.display().to_string(),
+                    "only a core node issues certificates",
+                );
+            }
+            if !(24..=168).contains(&join.certificate_hours) {
+                return bad("join.certificate_hours", &join.certificate_hours.to_string(), "expected 24 to 168");
+            }
+        }
         let cores = self.cores();
         if cores.len() != self.cluster.cores.len() || !(1..=9).contains(&cores.len()) {
             let keys: Vec<_> = self.cluster.cores.keys().cloned().collect();
@@ -211,6 +263,23 @@ impl Config {
             (Role::Edge, true) => bad("node.role", "edge", "this node's id is listed in cluster.cores"),
             _ => Ok(()),
         }
+    }
+
+    /// Says whether `other` differs in nothing but what a running node can change.
+    pub(crate) fn can_become(&self, other: &Self) -> bool {
+        let mut changed = self.clone();
+        changed.take_secrets(other);
+        changed == *other
+    }
+
+    /// Takes over what a running node can change.
+    pub(crate) fn take_secrets(&mut self, other: &Self) {
+        self.tls = other.tls.clone();
+        let (cluster, new) = (&mut self.cluster, &other.cluster);
+        cluster.cookie.clone_from(&new.cookie);
+        cluster.cookie_previous.clone_from(&new.cookie_previous);
+        cluster.revoked_nodes.clone_from(&new.revoked_nodes);
+        cluster.revoked_serials.clone_from(&new.revoked_serials);
     }
 
     /// The node's id.
@@ -302,6 +371,16 @@ mod tests {
     }
 
     #[test]
+    fn running_node_can_change_secrets_and_revocations_alone() {
+        let old = parse(GOOD, &[]).unwrap();
+        let becomes = |from: &str, to: &str| old.can_become(&parse(&GOOD.replace(from, to), &[]).unwrap());
+        assert!(becomes("ca.pem", "other.pem") && becomes("0123456789abcdef", "another cookie of 16"));
+        assert!(becomes("cores = {", "revoked_nodes = [7]\ncores = {"));
+        assert!(!becomes("[listen]", "[listen]\nhttp = \"127.0.0.1:1\""));
+        assert!(!becomes("name = \"test\"", "name = \"other\""));
+    }
+
+    #[test]
     fn unknown_key_names_the_nearest() {
         let error = parse(&GOOD.replace("cookie =", "cokie ="), &[]).unwrap_err();
         assert_eq!(
@@ -330,6 +409,8 @@ mod tests {
             ("role = \"core\"", "role = \"admin\"", "node.role"),
             ("0123456789abcdef", "short", "cluster.cookie"),
             ("1 = \"127", "x = \"127", "cluster.cores"),
+            ("[cluster]", "[join]\nauthority = \"ca\"\ncertificate_hours = 5\n[cluster]", "join.certificate_hours"),
+            ("cores = {", "revoked_serials = [\"7A:0B\"]\ncores = {", "cluster.revoked_serials"),
             ("1 = \"127", "2 = \"127", "cluster.cores"),
         ];
         for (from, to, key) in cases {

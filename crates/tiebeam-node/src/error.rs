@@ -3,6 +3,33 @@ use tiebeam_net::Identity;
 
 use crate::data_dir::DataDirError;
 
+/// Why a running node keeps what it has. Nothing has changed then.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReloadError {
+    /// The files can't be read, or are another node's.
+    #[error("certificate can't be used")]
+    Certificate(#[from] StartError),
+    /// The certificate is somebody else's or out of its time.
+    #[error(transparent)]
+    Rotate(#[from] tiebeam_net::RotateError),
+    /// The cookie is too short.
+    #[error(transparent)]
+    Cookie(#[from] tiebeam_net::CookieTooShort),
+    /// A serial number is none.
+    #[error(transparent)]
+    Serial(#[from] tiebeam_net::NotASerial),
+    /// Too many are revoked.
+    #[error(transparent)]
+    Denied(#[from] tiebeam_net::DenyListFull),
+    /// The certificate that another node issued is not this node's, or its file can't be written.
+    #[error("certificate that was issued again can't be used: {0}")]
+    Issued(String),
+    /// The node stops.
+    #[error("reading was interrupted")]
+    Interrupted,
+}
+
 /// Why a node can't start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -24,6 +51,21 @@ pub enum StartError {
     /// The cookie is too short.
     #[error(transparent)]
     Cookie(#[from] tiebeam_net::CookieTooShort),
+    /// The list of who is revoked can't be used.
+    #[error("list of revoked nodes can't be used")]
+    Revoked(#[source] Box<ReloadError>),
+    /// The authority of section `[join]` can't be used.
+    #[error("authority in {} can't be used", path.display())]
+    Authority {
+        /// Its directory.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: tiebeam_net::ca::AuthorityError,
+    },
+    /// The address of section `[join]` can't be used.
+    #[error("desk for newcomers can't be opened")]
+    Desk(#[source] tiebeam_net::BindError),
     /// The data directory can't be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),

@@ -6,15 +6,20 @@
 //!     every node: HTTP ─▶ applications
 //! ```
 //!
+//! Certificate, cookies and revocations change while the node runs: [`Node::reload`], and the certificate's files are
+//! looked at now and then.
+//!
 //! What can be refused is refused before anything runs: a node is never half started. Errors are typed and name the key,
 //! the file or the address that stands in the way.
 
 mod app;
 mod catalog;
+mod certificates;
 mod config;
 mod data_dir;
 mod error;
 mod handle;
+mod issuer;
 mod layout;
 mod node;
 mod services;
@@ -23,9 +28,11 @@ pub mod telemetry;
 
 pub use app::{AppError, Application, BoxProcessor, ConsumerSpec};
 pub use catalog::{Catalog, CreateTopicError};
-pub use config::{ClusterSection, Config, ConfigError, ListenSection, NAME_BYTES_MAX, NodeSection, TlsSection};
+pub use config::{
+    ClusterSection, Config, ConfigError, JoinSection, ListenSection, NAME_BYTES_MAX, NodeSection, TlsSection,
+};
 pub use data_dir::DataDirError;
-pub use error::StartError;
+pub use error::{ReloadError, StartError};
 pub use handle::{FindError, Handle};
 pub use node::Node;
 pub use services::{ServiceHost, Services};
@@ -33,7 +40,7 @@ pub use status::api_counts;
 
 pub use tiebeam_actor as actor;
 pub use tiebeam_log as log;
-pub use tiebeam_net::{Identity, ca};
+pub use tiebeam_net::{Identity, ca, join};
 pub use tiebeam_topics as topics;
 pub use tiebeam_wire as wire;
 pub use tiebeam_workflow as workflow;

@@ -10,7 +10,7 @@ use tiebeam_admin::{Bound, Server};
 use tiebeam_cluster::Cluster;
 use tiebeam_kv::KvState;
 use tiebeam_log::{Group, GroupConfig, Groups};
-use tiebeam_net::{Cookie, Credentials};
+use tiebeam_net::{Credentials, Validity};
 use tiebeam_resilience::Backoff;
 use tiebeam_storage::disk::RealDisk;
 use tiebeam_storage::{SnapshotStore, Wal};
@@ -23,10 +23,12 @@ use tiebeam_world::TaskGuard;
 
 use crate::app::{Application, BoxProcessor, ConsumerSpec};
 use crate::catalog;
+use crate::certificates;
 use crate::config::Config;
 use crate::data_dir::{self, Claim};
-use crate::error::StartError;
+use crate::error::{ReloadError, StartError};
 use crate::handle::Handle;
+use crate::issuer;
 use crate::layout;
 use crate::status::{HostedPartition, Status};
 
@@ -41,6 +43,8 @@ pub struct Node {
     handle: Handle,
     groups: Option<Groups>,
     http: Server,
+    /// What the node runs with.
+    config: tokio::sync::watch::Sender<Config>,
     _tasks: Vec<TaskGuard>,
     _claim: Claim,
 }
@@ -54,6 +58,7 @@ struct Parts {
     system: System,
     cluster: Cluster,
     http: Bound,
+    validity: Validity,
 }
 
 impl fmt::Debug for Node {
@@ -87,8 +92,9 @@ impl Node {
         let snapshots = SnapshotStore::open(&config.node.dir, disk)?;
 
         let system = System::new(config.id(), incarnation);
+        let validity = credentials.validity();
         let cluster = Cluster::start(cluster_config(&config, incarnation, credentials)?, system.clone()).await?;
-        let parts = Parts { apps, claim, wal, snapshots, system, cluster: cluster.clone(), http };
+        let parts = Parts { apps, claim, wal, snapshots, system, cluster: cluster.clone(), http, validity };
         let started = Self::compose(&config, parts).await;
         if started.is_err() {
             cluster.shutdown().await;
@@ -97,7 +103,7 @@ impl Node {
     }
 
     async fn compose(config: &Config, parts: Parts) -> Result<Self, StartError> {
-        let Parts { apps, claim, wal, snapshots, system, cluster, http } = parts;
+        let Parts { apps, claim, wal, snapshots, system, cluster, http, validity } = parts;
         let cores: Arc<[NodeId]> = config.cores().into_keys().collect();
         let (restarts, period) = ROOT_RESTARTS;
         let root = system.spawn::<Supervisor>(SupervisorSpec::one_for_one().intensity(restarts, period)).await;
@@ -108,6 +114,10 @@ impl Node {
         let status = Status::new(config, handle.clone(), apps.clone());
 
         let mut tasks = vec![tiebeam_world::spawn("node.root", root_watch(system, root.pid())).into_guard()];
+        let running = tokio::sync::watch::Sender::new(config.clone());
+        let watch = certificates::watch(running.subscribe(), cluster.clone(), validity);
+        tasks.push(tiebeam_world::spawn("node.certificates", watch).into_guard());
+        tasks.extend(issuer::open(config, &running, &cluster)?);
         let mut groups = None;
         if config.role() == Role::Core {
             let (opened, watch) = open_groups(&handle, &cores, wal, snapshots, &status, &apps).await?;
@@ -125,7 +135,7 @@ impl Node {
             node = %config.id(), name = config.node.name, role = config.node.role,
             incarnation = cluster.incarnation().0, quic = %cluster.local_addr(), http = %http.address(), "node started"
         );
-        Ok(Self { handle, groups, http, _tasks: tasks, _claim: claim })
+        Ok(Self { handle, groups, http, config: running, _tasks: tasks, _claim: claim })
     }
 
     /// What code on this node has of the cluster.
@@ -138,6 +148,23 @@ impl Node {
     #[must_use]
     pub const fn http(&self) -> std::net::SocketAddr {
         self.http.address()
+    }
+
+    /// Puts into effect what `config` says of certificate, key, authority, cookies and revocations; connections live on. All
+    /// else needs a restart, which is said if anything of it differs.
+    ///
+    /// # Errors
+    /// [`ReloadError`]; nothing has changed then.
+    pub async fn reload(&self, config: Config) -> Result<(), ReloadError> {
+        let credentials = certificates::apply(&config, &self.handle.cluster).await?;
+        let serial = credentials.serial();
+        if !self.config.borrow().can_become(&config) {
+            tracing::warn!("configuration differs in more than secrets and revocations; the rest needs a restart");
+        }
+        tracing::info!(%serial, revoked = certificates::denied(&config)?.len(), "configuration read again");
+        // The rest stays as it was until then, so that the next one is compared with what really runs.
+        self.config.send_modify(|running| running.take_secrets(&config));
+        Ok(())
     }
 
     /// Stops the node in order: children of the root in reverse order of start, then groups, then connections. The other
@@ -154,20 +181,25 @@ impl Node {
     }
 }
 
-fn credentials(config: &Config) -> Result<Credentials, StartError> {
+pub(crate) fn credentials(config: &Config) -> Result<Credentials, StartError> {
     let tls = &config.tls;
     let credentials = Credentials::load(&tls.ca, &tls.cert, &tls.key)?;
     let named = credentials.identity();
-    let expected = tiebeam_net::Identity {
-        node: config.id(),
-        name: config.node.name.clone(),
-        role: config.role(),
-        cluster: config.cluster.name.clone(),
-    };
+    let expected = expected(config);
     if *named != expected {
         return Err(StartError::Identity { named: Box::new(named.clone()), configured: Box::new(expected) });
     }
     Ok(credentials)
+}
+
+/// Whom the node's certificate must name.
+pub(crate) fn expected(config: &Config) -> tiebeam_net::Identity {
+    tiebeam_net::Identity {
+        node: config.id(),
+        name: config.node.name.clone(),
+        role: config.role(),
+        cluster: config.cluster.name.clone(),
+    }
 }
 
 fn cluster_config(
@@ -175,10 +207,10 @@ fn cluster_config(
     incarnation: tiebeam_wire::Incarnation,
     credentials: Credentials,
 ) -> Result<tiebeam_cluster::Config, StartError> {
-    let cookie = Cookie::new(config.cluster.cookie.as_bytes())?;
+    let (cookie, previous) = certificates::cookies(config)?;
     let mut net = tiebeam_net::Config::new(config.listen.quic, incarnation, credentials, cookie);
-    let previous = config.cluster.cookie_previous.as_ref();
-    net.cookie_previous = previous.map(|cookie| Cookie::new(cookie.as_bytes())).transpose()?;
+    net.cookie_previous = previous;
+    net.denied = certificates::denied(config).map_err(|error| StartError::Revoked(Box::new(error)))?;
     // A core that listens on every address is known to the others by the one in the list of cores.
     if config.listen.quic.ip().is_unspecified() {
         net.advertise = config.cores().get(&config.id()).copied();

@@ -3,5 +3,7 @@
 
 mod bad_input;
 mod flights;
+mod join;
+mod rotation;
 mod site;
 mod strangers;

@@ -1,5 +1,6 @@
 //! Directories, certificates and configurations for real nodes, and the processes that run on them.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -62,9 +63,11 @@ impl Site {
         self.dir.path().join(name)
     }
 
-    /// Writes a configuration file; returns where.
+    /// Writes a node's configuration file; returns where.
     pub(crate) fn write(&self, text: &str) -> PathBuf {
-        let path = self.path("node.toml");
+        let id = text.lines().find_map(|line| line.strip_prefix("id = ")?.parse::<u64>().ok());
+        let other = id.filter(|id| *id > 1).map(|id| format!("-{id}")).unwrap_or_default();
+        let path = self.path(&format!("node{other}.toml"));
         std::fs::write(&path, text).unwrap();
         path
     }
@@ -130,6 +133,7 @@ fn host() -> Ipv4Addr {
 pub(crate) struct Process {
     child: Child,
     lines: mpsc::Receiver<String>,
+    kept: RefCell<Vec<String>>,
     _stdin: Option<ChildStdin>,
 }
 
@@ -140,25 +144,35 @@ impl Process {
         command
     }
 
-    fn start(config: &Path) -> Self {
+    pub(crate) fn start(config: &Path) -> Self {
         let mut child = Self::command(config).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (tx, lines) = mpsc::channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| tx.send(line)));
         let stdin = child.stdin.take();
-        Self { child, lines, _stdin: stdin }
+        Self { child, lines, kept: RefCell::default(), _stdin: stdin }
     }
 
-    /// Waits for a trace line that contains `text`, and returns it. Lines before it are gone.
+    /// Waits for a trace line that contains `text`, and returns it; each line is returned once. What is said once may have
+    /// been said before anybody asked for it, so other lines are kept.
     pub(crate) fn until(&self, text: &str) -> String {
-        let mut seen = Vec::new();
+        let mut kept = self.kept.borrow_mut();
+        if let Some(found) = kept.iter().position(|line| line.contains(text)) {
+            return kept.remove(found);
+        }
         loop {
             match self.lines.recv_timeout(PATIENCE) {
                 Ok(line) if line.contains(text) => return line,
-                Ok(line) => seen.push(line),
-                Err(error) => panic!("no line has {text:?} ({error}); there were:\n{}", seen.join("\n")),
+                Ok(line) => kept.push(line),
+                Err(error) => panic!("no line has {text:?} ({error}); there were:\n{}", kept.join("\n")),
             }
         }
+    }
+
+    /// Tells the node to read its configuration again.
+    pub(crate) fn hang_up(&self) {
+        let killed = Command::new("kill").args(["-HUP", &self.child.id().to_string()]).status().unwrap();
+        assert!(killed.success());
     }
 
     /// Asks the node to stop and waits until it has.

@@ -14,6 +14,10 @@ pub(crate) const TARGETS_MAX: usize = 1000;
 /// How long an address that gossip once told is dialled without success before it is forgotten.
 const FORGET_AFTER: Duration = Duration::from_secs(15 * 60);
 
+/// How many times longer the longest pause is where only people can help. When the certificates of a cluster run out, all
+/// its nodes dial all others, and are refused after the costliest part of a handshake.
+const REFUSED_FACTOR: u32 = 12;
+
 /// An address to dial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Dial {
@@ -29,8 +33,10 @@ pub(crate) enum Outcome {
     Answered(NodeId),
     /// It is this node's own address.
     Oneself,
-    /// Nobody answered, or somebody who refused or was refused.
+    /// Nobody answered, or somebody who refused or was refused for a while.
     Failed,
+    /// Somebody answered, and only people can mend what keeps the two apart, as an expired certificate does.
+    Refused,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +104,16 @@ impl Dialler {
         }
     }
 
+    /// Makes all addresses due at once: what kept this node out may be mended.
+    pub(crate) fn hurry_all(&mut self, now: Instant) {
+        for target in self.targets.values_mut() {
+            target.attempt = 0;
+            if let State::Waiting { due } = &mut target.state {
+                *due = now.min(*due);
+            }
+        }
+    }
+
     /// A connection to `node` is up, whoever dialled.
     pub(crate) fn connected(&mut self, node: NodeId) {
         self.connected.insert(node);
@@ -143,9 +159,11 @@ impl Dialler {
                 target.node = Some(node);
                 target.good = now;
             }
-            Outcome::Failed => {}
+            Outcome::Failed | Outcome::Refused => {}
         }
-        target.state = State::Waiting { due: now + self.backoff.delay(target.attempt, random) };
+        let max = if outcome == Outcome::Refused { self.backoff.max * REFUSED_FACTOR } else { self.backoff.max };
+        let backoff = Backoff { max, ..self.backoff };
+        target.state = State::Waiting { due: now + backoff.delay(target.attempt, random) };
         target.attempt = target.attempt.saturating_add(1);
     }
 
@@ -197,6 +215,27 @@ mod tests {
 
     fn ports(dials: &[Dial]) -> Vec<u16> {
         dials.iter().map(|dial| dial.address.port()).collect()
+    }
+
+    /// A cluster whose certificates ran out must not spend itself on handshakes, and must be back when they are mended.
+    #[test]
+    fn refused_dial_waits_longer_until_there_is_news() {
+        let mut dialler = Dialler::new(BACKOFF);
+        dialler.configure(at(0), address(1), None);
+        let mut now = at(0);
+        for _ in 0..20 {
+            assert_eq!(ports(&dialler.take_due(now)), [1]);
+            dialler.ended(now, address(1), Outcome::Refused, u64::MAX);
+            now = dialler.deadline().unwrap();
+        }
+        let last = now;
+        assert_eq!(ports(&dialler.take_due(now)), [1]);
+        dialler.ended(now, address(1), Outcome::Refused, u64::MAX);
+        assert_eq!(dialler.deadline().unwrap().since(last), Duration::from_secs(60));
+        dialler.hurry_all(at(1));
+        assert_eq!(ports(&dialler.take_due(now)), [1]);
+        fail(&mut dialler, now, 1);
+        assert!(dialler.deadline().unwrap().since(now) < Duration::from_secs(1));
     }
 
     #[test]

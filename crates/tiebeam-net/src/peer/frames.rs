@@ -45,6 +45,11 @@ impl Frames {
         Ok(Some(frame.freeze()))
     }
 
+    /// Says whether no part of a frame waits for the rest.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.begun.is_empty() && self.chunk.is_empty()
+    }
+
     /// Moves bytes of the chunk to the frame that has begun, until that has `size`.
     fn fill(&mut self, size: usize) {
         let missing = size.saturating_sub(self.begun.len()).min(self.chunk.len());

@@ -1,7 +1,7 @@
 //! Serves what a peer opens.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use quinn_proto::VarInt;
@@ -9,30 +9,41 @@ use tokio::sync::Semaphore;
 
 use super::lane::FORBIDDEN;
 use super::request::{Status, is_given_up, read_body};
-use super::{Declined, FRAME_BYTES_MAX, Handler, INBOUND_BYTES_MAX, Peer};
+use super::{Declined, FRAME_BYTES_MAX, Handler, INBOUND_BYTES_MAX, Peer, close};
 use crate::quic::{Connection, RecvStream, SendStream, Taker};
-use crate::refusal::Reason;
+use crate::refusal::{Reason, Refusal};
 use crate::{Identity, Service};
 
 /// All that the tasks of one connection share.
 struct Inbound {
     connection: Connection,
     identity: Identity,
+    ended: Arc<OnceLock<Refusal>>,
     handler: Arc<dyn Handler>,
     /// In KiB.
     memory: Semaphore,
+    /// Bytes of answers that the peer has not taken yet.
+    answers: AtomicUsize,
     /// Whether it was said already that the peer asks for what its role forbids: once a connection is enough, or the
     /// peer could fill this node's log.
     forbidden_said: AtomicBool,
+    /// The same of requests that are too large.
+    too_large_said: AtomicBool,
+    /// And of answers that it doesn't read.
+    unread_said: AtomicBool,
 }
 
 pub(super) fn start(peer: &Peer, handler: Arc<dyn Handler>) {
     let inbound = Arc::new(Inbound {
         connection: peer.inner.connection.clone(),
         identity: peer.inner.identity.clone(),
+        ended: Arc::clone(&peer.inner.ended),
         handler: Arc::clone(&handler),
         memory: Semaphore::new(INBOUND_BYTES_MAX / 1024),
+        answers: AtomicUsize::new(0),
         forbidden_said: AtomicBool::new(false),
+        too_large_said: AtomicBool::new(false),
+        unread_said: AtomicBool::new(false),
     });
     let take = Box::new(move |lane, frame| handler.frame(lane, frame));
     let taker = Arc::new(Taker { identity: peer.inner.identity.clone(), take });
@@ -68,7 +79,9 @@ impl Inbound {
             return answer(&mut send, Status::Forbidden, Bytes::new()).await;
         }
         if size > FRAME_BYTES_MAX {
-            tracing::warn!(peer = %self.identity, %service, size, limit = FRAME_BYTES_MAX, "request is too large");
+            if !self.too_large_said.swap(true, Ordering::Relaxed) {
+                tracing::warn!(peer = %self.identity, %service, size, limit = FRAME_BYTES_MAX, "request is too large");
+            }
             recv.stop(TOO_LARGE);
             return answer_too_large(&mut send, size).await;
         }
@@ -79,10 +92,27 @@ impl Inbound {
         drop(memory);
         let stopped = send.stopped();
         tokio::select! {
-            result = self.handler.request(service, body) => respond(&mut send, result).await,
+            result = self.handler.request(service, body) => self.respond(&mut send, result).await,
             // Nobody waits any more, so nobody needs the rest of the work.
             _ = stopped => {}
         }
+    }
+
+    async fn respond(&self, send: &mut SendStream, result: Result<Bytes, Declined>) {
+        let size = result.as_ref().map_or(0, Bytes::len);
+        let waiting = self.answers.fetch_add(size, Ordering::Relaxed) + size;
+        let counted = Held { bytes: &self.answers, size };
+        // A peer that asks and never reads would otherwise fill this node's memory with its answers.
+        if waiting > ANSWER_BYTES_MAX {
+            if !self.unread_said.swap(true, Ordering::Relaxed) {
+                tracing::warn!(peer = %self.identity, waiting, limit = ANSWER_BYTES_MAX, "peer doesn't read its answers");
+            }
+            // Before anything is waited for: the word about it may find no reader, either.
+            drop((result, counted));
+            let text = format!("answers of {waiting} bytes wait to be read, the limit is {ANSWER_BYTES_MAX}");
+            return respond(send, Err(Declined::Failed(text))).await;
+        }
+        respond(send, result).await;
     }
 
     fn forbidden(&self, service: Service) {
@@ -93,7 +123,19 @@ impl Inbound {
 
     fn violated(&self, detail: &str) {
         tracing::warn!(peer = %self.identity, detail, "peer violated the protocol");
-        self.connection.close(Reason::Protocol.code(), detail.as_bytes());
+        close(&self.connection, &self.ended, Reason::Protocol, detail);
+    }
+}
+
+/// Bytes that are counted until this is dropped, also with the future that holds it when the peer is gone.
+struct Held<'a> {
+    bytes: &'a AtomicUsize,
+    size: usize,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.bytes.fetch_sub(self.size, Ordering::Relaxed);
     }
 }
 
@@ -127,6 +169,9 @@ async fn write_answer(send: &mut SendStream, status: Status, size: u32, body: By
     send.finish();
 }
 
+/// Bytes of answers to one peer that may wait until it reads them; an answer beyond it is refused in place of sent.
+/// Eight of the largest: whoever reads never sees it.
+const ANSWER_BYTES_MAX: usize = 8 * FRAME_BYTES_MAX;
 /// Longest text of a failure that is sent back, in bytes; the rest is cut off.
 const TEXT_BYTES_MAX: usize = 4096;
 /// The stream code by which a receiver says that a request is larger than it reads.

@@ -262,6 +262,11 @@ impl Connection {
         lock(&self.inner().state).proto.crypto_session().peer_identity()
     }
 
+    /// What TLS has agreed on.
+    pub(crate) fn handshake_data(&self) -> Option<Box<dyn Any>> {
+        lock(&self.inner().state).proto.crypto_session().handshake_data()
+    }
+
     /// Fills `output` with what only the two ends of this connection can know (RFC 9266); says whether it could.
     pub(crate) fn export_keying_material(&self, output: &mut [u8], label: &[u8], context: &[u8]) -> bool {
         let state = lock(&self.inner().state);

@@ -74,10 +74,10 @@ pub(crate) struct Incoming {
 
 impl Endpoint {
     /// Must be called within a tokio runtime.
-    pub(crate) fn new(config: EndpointConfig, server: ServerConfig, socket: Arc<dyn Socket>) -> Self {
+    pub(crate) fn new(config: EndpointConfig, server: Arc<ServerConfig>, socket: Arc<dyn Socket>) -> Self {
         let allows_discovery = !socket.may_fragment();
         let routes = Routes {
-            proto: quinn_proto::Endpoint::new(Arc::new(config), Some(Arc::new(server)), allows_discovery, None),
+            proto: quinn_proto::Endpoint::new(Arc::new(config), Some(server), allows_discovery, None),
             connections: HashMap::new(),
             incoming: VecDeque::new(),
             closed: None,
@@ -203,15 +203,42 @@ impl Incoming {
         self.incoming.as_ref().expect("taken only when it is consumed").remote_address()
     }
 
-    /// Begins TLS with it.
-    pub(crate) fn accept(mut self) -> Result<Connection, ConnectionError> {
+    /// Says whether it has shown that it receives at its address.
+    pub(crate) fn remote_address_validated(&self) -> bool {
+        self.incoming.as_ref().expect("taken only when it is consumed").remote_address_validated()
+    }
+
+    /// Has it show that it receives at its address; if it has shown that, refuses it.
+    pub(crate) fn retry(mut self) {
+        let incoming = self.incoming.take().expect("taken only when it is consumed");
+        let shared = &self.endpoint.shared;
+        let mut routes = lock(&shared.routes);
+        let Routes { proto, response, .. } = &mut *routes;
+        response.clear();
+        match proto.retry(incoming, response) {
+            Ok(transmit) => shared.respond(&transmit, response),
+            Err(error) => {
+                drop(routes);
+                self.endpoint.refuse(error.into_incoming());
+            }
+        }
+    }
+
+    /// Answers nothing.
+    pub(crate) fn ignore(mut self) {
+        let incoming = self.incoming.take().expect("taken only when it is consumed");
+        lock(&self.endpoint.shared.routes).proto.ignore(incoming);
+    }
+
+    /// Begins TLS with it, as `server` says.
+    pub(crate) fn accept(mut self, server: &Arc<ServerConfig>) -> Result<Connection, ConnectionError> {
         let incoming = self.incoming.take().expect("taken only when it is consumed");
         let shared = &self.endpoint.shared;
         let inner = {
             let mut routes = lock(&shared.routes);
             let Routes { proto, response, .. } = &mut *routes;
             response.clear();
-            match proto.accept(incoming, tiebeam_world::clock(), response, None) {
+            match proto.accept(incoming, tiebeam_world::clock(), response, Some(Arc::clone(server))) {
                 Ok((handle, proto)) => routes.add(shared, handle, proto),
                 Err(error) => {
                     if let Some(transmit) = error.response {

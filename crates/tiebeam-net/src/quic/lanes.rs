@@ -170,6 +170,9 @@ impl Lanes {
         loop {
             let chunk = match chunks.next(usize::MAX) {
                 Ok(Some(chunk)) => chunk.bytes,
+                Ok(None) if !inbound.frames.is_whole() => {
+                    return Err(Violation("lane ended within a frame".to_owned()));
+                }
                 Ok(None) | Err(ReadError::Reset(_)) => {
                     is_open = false;
                     break;

@@ -1,13 +1,15 @@
 //! Endpoints of a small cluster, and handlers that echo.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use tiebeam_net::ca::Authority;
+use tiebeam_net::ca::{Authority, valid_for};
 use tiebeam_net::{
     Candidate, Config, Cookie, Credentials, Declined, Endpoint, Handler, Identity, Lane, Peer, Refusal, Service,
+    Validity,
 };
 use tiebeam_wire::{Incarnation, NodeId, Role};
 
@@ -17,10 +19,21 @@ pub(crate) fn authority() -> Authority {
     Authority::ephemeral("skies").unwrap()
 }
 
+pub(crate) fn identity(authority: &Authority, node: u64, role: Role) -> Identity {
+    Identity { node: NodeId(node), name: format!("node-{node}"), role, cluster: authority.cluster().to_owned() }
+}
+
+pub(crate) fn credentials(authority: &Authority, node: u64, role: Role) -> Credentials {
+    config(authority, node, role).credentials
+}
+
 pub(crate) fn config(authority: &Authority, node: u64, role: Role) -> Config {
-    let identity =
-        Identity { node: NodeId(node), name: format!("node-{node}"), role, cluster: authority.cluster().to_owned() };
-    let issued = authority.issue(identity).unwrap();
+    config_valid(authority, node, role, valid_for(Duration::from_secs(3600)))
+}
+
+/// With a certificate that is good as `validity` says.
+pub(crate) fn config_valid(authority: &Authority, node: u64, role: Role, validity: Validity) -> Config {
+    let issued = authority.issue_valid(identity(authority, node, role), validity).unwrap();
     let credentials =
         Credentials::from_pem(authority.pem().as_bytes(), issued.certificate.as_bytes(), issued.key.as_bytes());
     let listen = "127.0.0.1:0".parse().unwrap();

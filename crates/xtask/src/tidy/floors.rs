@@ -101,6 +101,10 @@ fn arrow(
     if dependency == SIMULATOR {
         return (section != Section::Dev).then(|| format!("builds on {SIMULATOR}, which only tests may use"));
     }
+    // A crate's own tests may open its feature `testkit`; that is no arrow.
+    if dependency == name && section == Section::Dev {
+        return None;
+    }
     let (above, below) = (this.floor, other.floor);
     (below >= above).then(|| format!("floor {above} depends on {dependency} on floor {below}; arrows point down"))
 }
@@ -221,6 +225,17 @@ mod tests {
             check,
             &[("crates/tiebeam-cluster/Cargo.toml", &up), ("crates/tiebeam-log/Cargo.toml", &manifest(4, ""))],
             &["crates/tiebeam-cluster/Cargo.toml: floor 3 depends on tiebeam-log on floor 4; arrows point down"],
+        );
+    }
+
+    #[test]
+    fn crate_may_test_itself_and_not_build_on_itself() {
+        let itself = |section: &str| manifest(2, &format!("[{section}]\ntiebeam-net = {{ path = \".\" }}\n"));
+        assert_found(check, &[("crates/tiebeam-net/Cargo.toml", &itself("dev-dependencies"))], &[]);
+        assert_found(
+            check,
+            &[("crates/tiebeam-net/Cargo.toml", &itself("dependencies"))],
+            &["crates/tiebeam-net/Cargo.toml: floor 2 depends on tiebeam-net on floor 2; arrows point down"],
         );
     }
 
