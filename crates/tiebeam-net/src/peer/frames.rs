@@ -52,8 +52,10 @@ impl Frames {
 
     /// Moves bytes of the chunk to the frame that has begun, until that has `size`.
     fn fill(&mut self, size: usize) {
-        let missing = size.saturating_sub(self.begun.len()).min(self.chunk.len());
-        self.begun.reserve(missing);
+        let left = size.saturating_sub(self.begun.len());
+        let missing = left.min(self.chunk.len());
+        // For the usual frame at once; for a huge one as it arrives, since its length is only said.
+        self.begun.reserve(left.min(RESERVE_BYTES_MAX).max(missing));
         self.begun.extend_from_slice(&self.chunk.split_to(missing));
     }
 }
@@ -66,6 +68,8 @@ fn size_of(bytes: &[u8]) -> Result<Option<usize>, FrameTooLarge> {
 }
 
 const LENGTH_BYTES: usize = 4;
+/// How much memory a frame gets ahead of its bytes.
+const RESERVE_BYTES_MAX: usize = 128 * 1024;
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

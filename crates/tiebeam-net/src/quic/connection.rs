@@ -112,6 +112,27 @@ impl Inner {
         *lock(&self.taker) = Arc::downgrade(taker);
     }
 
+    /// Asks the peer whether it lives, if it is at `address` and isn't being asked.
+    pub(super) fn begin_probe(&self, address: SocketAddr) -> bool {
+        let mut state = lock(&self.state);
+        if state.proto.remote_address() != address || state.error.is_some() || state.probe.is_some() {
+            return false;
+        }
+        state.probe = Some(state.proto.stats().udp_rx.datagrams);
+        state.proto.ping();
+        state.drive(&self.endpoint, &self.notices);
+        true
+    }
+
+    /// Gives the connection up unless the peer was heard since it was asked.
+    pub(super) fn end_probe(&self) {
+        let mut turn = self.turn();
+        let heard = turn.state.proto.stats().udp_rx.datagrams;
+        if turn.state.probe.take() == Some(heard) {
+            turn.state.lose(&self.notices);
+        }
+    }
+
     pub(super) fn turn(&self) -> Turn<'_> {
         Turn { inner: self, state: lock(&self.state) }
     }

@@ -35,6 +35,8 @@ pub(super) struct State {
     pub(super) lanes: Lanes,
     /// For which moment it is armed.
     pub(super) armed: Option<Instant>,
+    /// How many datagrams had come when the peer was asked whether it lives.
+    pub(super) probe: Option<u64>,
     buffer: Vec<u8>,
     /// In `buffer`; the socket had no room for it.
     unsent: Option<Transmit>,
@@ -52,6 +54,7 @@ impl State {
             stopped: HashMap::new(),
             lanes: Lanes::default(),
             armed: None,
+            probe: None,
             buffer: Vec::new(),
             unsent: None,
         }
@@ -102,6 +105,12 @@ impl State {
             self.proto.close(tiebeam_world::clock(), code, reason);
             self.end(ConnectionError::LocallyClosed, notices);
         }
+    }
+
+    /// Ends the connection as if its peer had been silent for too long.
+    pub(super) fn lose(&mut self, notices: &Notices) {
+        self.proto.close(tiebeam_world::clock(), VarInt::from_u32(0), Bytes::new());
+        self.end(ConnectionError::TimedOut, notices);
     }
 
     /// Sends what there is to send; says whether the socket took all of it.

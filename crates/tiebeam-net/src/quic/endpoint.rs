@@ -3,6 +3,7 @@ use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, TryLockError};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use quinn_proto::{
@@ -32,7 +33,7 @@ pub(crate) struct Endpoint {
 /// Keeps the endpoint going as long as somebody has a use for it.
 pub(super) struct Keeper {
     shared: Arc<Shared>,
-    _tasks: [TaskGuard; 3],
+    _tasks: [TaskGuard; 4],
 }
 
 pub(super) struct Shared {
@@ -105,6 +106,7 @@ impl Endpoint {
             tiebeam_world::spawn("net.receive", Arc::clone(&shared).receive_always()).into_guard(),
             tiebeam_world::spawn("net.timers", Arc::clone(&shared).watch_timers()).into_guard(),
             tiebeam_world::spawn("net.later", Arc::clone(&shared).drive_later()).into_guard(),
+            tiebeam_world::spawn("net.refused", Arc::clone(&shared).watch_refusals()).into_guard(),
         ];
         let keeper = Arc::new(Keeper { shared: Arc::clone(&shared), _tasks: tasks });
         Self { shared, keeper }
@@ -112,6 +114,11 @@ impl Endpoint {
 
     /// Begins to dial.
     pub(crate) fn connect(&self, config: ClientConfig, to: SocketAddr, name: &str) -> Result<Connection, ConnectError> {
+        let to = match (self.shared.socket.local_addr(), to) {
+            // A socket of the one kind reaches addresses of the other under this name.
+            (Ok(SocketAddr::V6(_)), SocketAddr::V4(v4)) => SocketAddr::from((v4.ip().to_ipv6_mapped(), v4.port())),
+            _ => to,
+        };
         let inner = {
             let mut routes = lock(&self.shared.routes);
             if routes.closed.is_some() {
@@ -474,6 +481,23 @@ impl Shared {
         }
     }
 
+    /// Asks peers of whom it is said that nobody listens whether they live, and gives up those that don't answer: a killed
+    /// process is noticed long before its silence would tell. What is said may be forged, so it decides nothing.
+    async fn watch_refusals(self: Arc<Self>) {
+        loop {
+            let address = self.socket.refused().await;
+            let connections: Vec<_> = lock(&self.routes).connections.values().cloned().collect();
+            for connection in connections {
+                if connection.begin_probe(address) {
+                    drop(tiebeam_world::spawn("net.probe", async move {
+                        tiebeam_world::sleep(PROBE).await;
+                        connection.end_probe();
+                    }));
+                }
+            }
+        }
+    }
+
     async fn drive_later(self: Arc<Self>) {
         loop {
             self.has_later.notified().await;
@@ -500,6 +524,8 @@ impl Receiver {
     }
 }
 
+/// How long a peer of whom it is said that nobody listens has to answer.
+const PROBE: Duration = Duration::from_millis(300);
 /// How many buffers are filled at once.
 const BATCH: usize = 16;
 /// Size of each: the system joins datagrams up to the size that one can have.

@@ -1,8 +1,12 @@
+mod refusals;
+
 use std::fmt;
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::task::{Context, Poll, ready};
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 use tokio::io::Interest;
 
@@ -38,6 +42,12 @@ pub(crate) trait Socket: Send + Sync + fmt::Debug + 'static {
     /// Waits until there may be room to send. For one waiter.
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
+    /// Waits for word that nobody listens at an address to which something was sent. Anybody may have forged it. For one
+    /// waiter.
+    fn refused(&self) -> BoxFuture<'_, SocketAddr> {
+        std::future::pending().boxed()
+    }
+
     /// How many datagrams of one size one call of `send` takes.
     fn segments_max(&self) -> usize {
         1
@@ -59,6 +69,7 @@ pub(crate) struct UdpSocket {
 impl UdpSocket {
     pub(crate) fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
         let state = UdpSocketState::new((&socket).into())?;
+        refusals::enable(&socket)?;
         Ok(Self { io: tokio::net::UdpSocket::from_std(socket)?, state })
     }
 }
@@ -69,7 +80,12 @@ impl Socket for UdpSocket {
     }
 
     fn send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        self.io.try_io(Interest::WRITABLE, || self.state.send((&self.io).into(), transmit))
+        let send = || self.io.try_io(Interest::WRITABLE, || self.state.try_send((&self.io).into(), transmit));
+        match send() {
+            // Word of an earlier datagram, perhaps to somebody else, in place of what was to be sent now.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => send(),
+            sent => sent,
+        }
     }
 
     fn receive(&self, buffers: &mut [IoSliceMut<'_>], metas: &mut [RecvMeta]) -> io::Result<usize> {
@@ -87,6 +103,10 @@ impl Socket for UdpSocket {
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.io.poll_send_ready(cx))?;
         Poll::Ready(Ok(()))
+    }
+
+    fn refused(&self) -> BoxFuture<'_, SocketAddr> {
+        refusals::next(&self.io).boxed()
     }
 
     fn segments_max(&self) -> usize {
