@@ -2,7 +2,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -41,6 +41,9 @@ pub(super) struct Shared {
     pub(super) timers: Timers,
     routes: Mutex<Routes>,
     receiver: Mutex<Receiver>,
+    /// Whether the task that receives waits for the receiver, which a worker has.
+    is_wanted: AtomicBool,
+    freed: Notify,
     marked: Mutex<Vec<Arc<Inner>>>,
     has_marked: AtomicBool,
     /// Connections that a task is to drive, once the socket has room.
@@ -95,6 +98,8 @@ impl Endpoint {
             timers: Timers::default(),
             routes: Mutex::new(routes),
             receiver: Mutex::new(receiver),
+            is_wanted: AtomicBool::new(false),
+            freed: Notify::new(),
             marked: Mutex::default(),
             has_marked: AtomicBool::new(false),
             later: Mutex::default(),
@@ -328,7 +333,7 @@ impl Shared {
 
     /// Waits until no frame is being handed over.
     pub(super) fn drain(&self) {
-        drop(lock(&self.receiver));
+        self.free(lock(&self.receiver));
     }
 
     /// Hands the frames that have arrived on a connection so far to whoever begins to take them.
@@ -337,6 +342,14 @@ impl Shared {
         connection.set_taker(taker);
         connection.turn().state.read_lanes(self, &connection.notices, taker, &mut receiver.frames);
         receiver.hand_over();
+        self.free(receiver);
+    }
+
+    fn free(&self, receiver: MutexGuard<'_, Receiver>) {
+        drop(receiver);
+        if self.is_wanted.swap(false, Ordering::SeqCst) {
+            self.freed.notify_one();
+        }
     }
 
     fn poll(&self) -> Polled {
@@ -347,16 +360,37 @@ impl Shared {
             Err(TryLockError::WouldBlock) => return Polled::Hot,
         };
         if !receiver.heat.is_hot(tiebeam_world::clock()) {
+            self.free(receiver);
             return Polled::Quiet;
         }
-        match self.receive(&mut receiver, |socket, buffers, metas| socket.receive_now(buffers, metas)) {
+        let received = self.receive(&mut receiver, |socket, buffers, metas| socket.receive_now(buffers, metas));
+        let polled = match received {
             Ok(()) => {
                 receiver.heat.hit(tiebeam_world::clock());
                 Polled::Arrived
             }
             Err(error) if error.kind() == io::ErrorKind::Unsupported => Polled::Quiet,
             Err(_) => Polled::Hot,
+        };
+        self.free(receiver);
+        polled
+    }
+
+    /// Takes in what has arrived, unless another thread does that; [`Shared::freed`] tells when that is done.
+    fn receive_unless_busy(&self) -> Option<io::Result<()>> {
+        // Said before it is tried: whoever has the receiver then sees it when it is done.
+        self.is_wanted.store(true, Ordering::SeqCst);
+        let mut receiver = match self.receiver.try_lock() {
+            Ok(receiver) => receiver,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        self.is_wanted.store(false, Ordering::SeqCst);
+        let received = self.receive(&mut receiver, |socket, buffers, metas| socket.receive(buffers, metas));
+        if received.is_ok() {
+            receiver.heat.woken(tiebeam_world::clock());
         }
+        Some(received)
     }
 
     /// Takes in what has arrived.
@@ -443,19 +477,12 @@ impl Shared {
                 tracing::error!(%error, "socket can't be waited for, nothing is received any more");
                 return;
             }
-            let received = {
-                let mut receiver = lock(&self.receiver);
-                let received = self.receive(&mut receiver, |socket, buffers, metas| socket.receive(buffers, metas));
-                if received.is_ok() {
-                    receiver.heat.woken(tiebeam_world::clock());
-                }
-                received
-            };
-            match received {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            match self.receive_unless_busy() {
+                Some(Ok(())) => {}
+                Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
                 // A datagram that didn't reach its address, maybe: anybody can make the system say so.
-                Err(error) => tracing::debug!(%error, "nothing received"),
+                Some(Err(error)) => tracing::debug!(%error, "nothing received"),
+                None => self.freed.notified().await,
             }
             self.flush();
         }
