@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 use tiebeam_crdt::replicator::{Config, Event, Output, Reject, ShardId, UpdateError};
-use tiebeam_crdt::{ReplicaId, Replicator};
+use tiebeam_crdt::{AwSet, ReplicaId, Replicator};
 use tiebeam_wire::{Incarnation, NodeId};
 
 use crate::network::{Network, SHARDS, Weather, at, config};
@@ -292,4 +292,51 @@ fn refused_message_changes_nothing_to_say() {
     assert!(matches!(replicator.take(), Some(Output::Send { .. })), "the first digest");
     let _ = replicator.handle(at(0), Event::Received { from: replica(1), bytes: Bytes::new() });
     assert_eq!(replicator.take(), None);
+}
+
+/// Hands everything that one has to say to the other.
+fn pass(from: &mut Replicator<String, ()>, to: &mut Replicator<String, ()>, sender: ReplicaId) -> usize {
+    let outputs: Vec<_> = std::iter::from_fn(|| from.take()).collect();
+    let sends = outputs.into_iter().filter_map(|output| match output {
+        Output::Send { bytes, .. } => Some(bytes),
+        _ => None,
+    });
+    sends.map(|bytes| to.handle(at(0), Event::Received { from: sender, bytes }).expect("a peer is heard")).count()
+}
+
+/// One digest is enough for both directions: who is asked sees what the other has, and asks back.
+#[test]
+fn who_is_asked_asks_back_for_what_is_missing() {
+    let [mut one, mut two] = [1, 2].map(|node| Replicator::new(at(0), replica(node), config(), 0));
+    for (replicator, key) in [(&mut one, "one"), (&mut two, "two")] {
+        replicator.update(at(0), ShardId(0), |set: &AwSet<String>, me| set.add(me, key.to_owned())).unwrap();
+    }
+    one.handle(at(0), Event::Up(replica(2))).unwrap();
+    two.handle(at(0), Event::Up(replica(1))).unwrap();
+    // The digest of the second is lost.
+    while two.take().is_some() {}
+    let mut passed = 1;
+    while passed > 0 {
+        passed = pass(&mut one, &mut two, replica(1)) + pass(&mut two, &mut one, replica(2));
+    }
+    assert_eq!(one.shard(ShardId(0)), two.shard(ShardId(0)));
+    assert_eq!(one.shard(ShardId(0)).unwrap().len(), 2);
+}
+
+/// A node hears from another that a third was forgotten, while it still has a connection to that one.
+#[test]
+fn who_was_forgotten_elsewhere_is_no_peer_any_more() {
+    let mut network = Network::new(3, 1, config());
+    network.add(NodeId(2), "forgotten");
+    network.run(SETTLE);
+    network.event(NodeId(0), Event::Forget(replica(2)));
+    network.run(SETTLE);
+    let second = &network.nodes[&NodeId(1)];
+    assert!(!second.replicator.live().contains(replica(2)));
+    assert_eq!((second.replicator.stats().peers, second.replicator.stats().held), (1, 0));
+    let all = (0..SHARDS)
+        .map(ShardId)
+        .all(|shard| second.replicator.shard(shard).is_some_and(|shard| shard.context().is_forgotten(replica(2))));
+    assert!(all, "what one shard learned holds for all");
+    assert!(network.nodes[&NodeId(2)].expelled || network.nodes[&NodeId(2)].replicator.stats().peers == 2);
 }
