@@ -5,6 +5,7 @@
 //! | Part | Question it answers |
 //! |---|---|
 //! | [`Backoff`], [`Delays`] | how long to wait before trying again |
+//! | [`RetryBudget`] | whether to try again at all |
 //!
 //! **Contract.** Time is handed in as an [`Instant`](tiebeam_wire::Instant) and never goes back; a moment earlier than the
 //! last one counts as the last one. Randomness is handed in as 64 bits. Equal inputs give equal answers. Nothing here
@@ -13,8 +14,11 @@
 //! **Figures.** Each part has a `snapshot` of plain counters since it was made, for whoever exports them.
 
 mod backoff;
+mod retry_budget;
+mod window;
 
 pub use backoff::{Backoff, Delays, Jitter};
+pub use retry_budget::{RetryBudget, RetryBudgetConfig, RetryBudgetSnapshot};
 
 use std::time::Duration;
 
