@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`Backoff`], [`Delays`] | how long to wait before trying again |
 //! | [`RetryBudget`] | whether to try again at all |
+//! | [`Breaker`] | whether to call somebody who failed lately |
 //!
 //! **Contract.** Time is handed in as an [`Instant`](tiebeam_wire::Instant) and never goes back; a moment earlier than the
 //! last one counts as the last one. Randomness is handed in as 64 bits. Equal inputs give equal answers. Nothing here
@@ -17,7 +18,10 @@ mod backoff;
 mod retry_budget;
 mod window;
 
+mod breaker;
+
 pub use backoff::{Backoff, Delays, Jitter};
+pub use breaker::{Breaker, BreakerConfig, BreakerSnapshot, BreakerState, Outcome, Permit, Refused};
 pub use retry_budget::{RetryBudget, RetryBudgetConfig, RetryBudgetSnapshot};
 
 use std::time::Duration;
