@@ -7,6 +7,7 @@
 //! | [`Backoff`], [`Delays`] | how long to wait before trying again |
 //! | [`RetryBudget`] | whether to try again at all |
 //! | [`Breaker`] | whether to call somebody who failed lately |
+//! | [`TokenBucket`] | whether this much may pass now |
 //!
 //! **Contract.** Time is handed in as an [`Instant`](tiebeam_wire::Instant) and never goes back; a moment earlier than the
 //! last one counts as the last one. Randomness is handed in as 64 bits. Equal inputs give equal answers. Nothing here
@@ -20,9 +21,12 @@ mod window;
 
 mod breaker;
 
+mod token_bucket;
+
 pub use backoff::{Backoff, Delays, Jitter};
 pub use breaker::{Breaker, BreakerConfig, BreakerSnapshot, BreakerState, Outcome, Permit, Refused};
 pub use retry_budget::{RetryBudget, RetryBudgetConfig, RetryBudgetSnapshot};
+pub use token_bucket::{Short, TokenBucket, TokenBucketConfig, TokenBucketSnapshot};
 
 use std::time::Duration;
 
