@@ -9,6 +9,7 @@
 //! | [`Breaker`] | whether to call somebody who failed lately |
 //! | [`TokenBucket`] | whether this much may pass now |
 //! | [`Bulkhead`] | who runs, who waits, who is refused |
+//! | [`Limiter`] | how many may be under way, learned from how long they take |
 //! | [`CodelQueue`] | whom to drop from a queue that stays long |
 //!
 //! **Contract.** Time is handed in as an [`Instant`](tiebeam_wire::Instant) and never goes back; a moment earlier than the
@@ -27,11 +28,13 @@ mod bulkhead;
 mod token_bucket;
 
 mod codel;
+mod limiter;
 
 pub use backoff::{Backoff, Delays, Jitter};
 pub use breaker::{Breaker, BreakerConfig, BreakerSnapshot, BreakerState, Outcome, Permit, Refused};
 pub use bulkhead::{Bulkhead, BulkheadConfig, BulkheadSnapshot, Entry};
 pub use codel::{CodelConfig, CodelQueue, CodelSnapshot, Popped};
+pub use limiter::{Algorithm, Full, Limiter, LimiterConfig, LimiterSnapshot, Sample};
 pub use retry_budget::{RetryBudget, RetryBudgetConfig, RetryBudgetSnapshot};
 pub use token_bucket::{Short, TokenBucket, TokenBucketConfig, TokenBucketSnapshot};
 
