@@ -10,6 +10,7 @@
 //! | [`TokenBucket`] | whether this much may pass now |
 //! | [`Bulkhead`] | who runs, who waits, who is refused |
 //! | [`Limiter`] | how many may be under way, learned from how long they take |
+//! | [`Shedder`] | whether a request can still be done in time |
 //! | [`CodelQueue`] | whom to drop from a queue that stays long |
 //!
 //! **Contract.** Time is handed in as an [`Instant`](tiebeam_wire::Instant) and never goes back; a moment earlier than the
@@ -29,6 +30,7 @@ mod token_bucket;
 
 mod codel;
 mod limiter;
+mod shedder;
 
 pub use backoff::{Backoff, Delays, Jitter};
 pub use breaker::{Breaker, BreakerConfig, BreakerSnapshot, BreakerState, Outcome, Permit, Refused};
@@ -36,6 +38,7 @@ pub use bulkhead::{Bulkhead, BulkheadConfig, BulkheadSnapshot, Entry};
 pub use codel::{CodelConfig, CodelQueue, CodelSnapshot, Popped};
 pub use limiter::{Algorithm, Full, Limiter, LimiterConfig, LimiterSnapshot, Sample};
 pub use retry_budget::{RetryBudget, RetryBudgetConfig, RetryBudgetSnapshot};
+pub use shedder::{Shed, Shedder, ShedderSnapshot};
 pub use token_bucket::{Short, TokenBucket, TokenBucketConfig, TokenBucketSnapshot};
 
 use std::time::Duration;
