@@ -12,6 +12,7 @@
 //! | [`Limiter`] | how many may be under way, learned from how long they take |
 //! | [`Shedder`] | whether a request can still be done in time |
 //! | [`CodelQueue`] | whom to drop from a queue that stays long |
+//! | [`PoolSizer`] | how many workers there should be |
 //!
 //! **Contract.** Time is handed in as an [`Instant`](tiebeam_wire::Instant) and never goes back; a moment earlier than the
 //! last one counts as the last one. Randomness is handed in as 64 bits. Equal inputs give equal answers. Nothing here
@@ -32,11 +33,14 @@ mod codel;
 mod limiter;
 mod shedder;
 
+mod pool_sizer;
+
 pub use backoff::{Backoff, Delays, Jitter};
 pub use breaker::{Breaker, BreakerConfig, BreakerSnapshot, BreakerState, Outcome, Permit, Refused};
 pub use bulkhead::{Bulkhead, BulkheadConfig, BulkheadSnapshot, Entry};
 pub use codel::{CodelConfig, CodelQueue, CodelSnapshot, Popped};
 pub use limiter::{Algorithm, Full, Limiter, LimiterConfig, LimiterSnapshot, Sample};
+pub use pool_sizer::{Load, PoolConfig, PoolSizer, PoolSnapshot, Resize};
 pub use retry_budget::{RetryBudget, RetryBudgetConfig, RetryBudgetSnapshot};
 pub use shedder::{Shed, Shedder, ShedderSnapshot};
 pub use token_bucket::{Short, TokenBucket, TokenBucketConfig, TokenBucketSnapshot};
