@@ -189,6 +189,12 @@ impl CausalContext {
         self.dots.0.get(&replica).map_or(0, Ranges::last)
     }
 
+    /// Returns the number up to which no write of `replica` is missing; 0 if the first is.
+    #[must_use]
+    pub fn contiguous(&self, replica: ReplicaId) -> u64 {
+        self.dots.0.get(&replica).map_or(0, Ranges::contiguous)
+    }
+
     /// Returns the version vector: up to which write nothing is missing, per replica, in order.
     pub fn vector(&self) -> impl Iterator<Item = (ReplicaId, u64)> + '_ {
         self.dots.0.iter().map(|(replica, ranges)| (*replica, ranges.contiguous()))

@@ -24,6 +24,8 @@ impl<V: Clone + PartialEq> Value for Stamped<V> {
 /// Of puts that didn't know of each other all are kept until the next one, and the latest stamp is read; of equal stamps,
 /// that of the higher replica. So a clock that runs ahead wins such a meeting, and loses to whoever has seen its value.
 ///
+/// Who overwrites takes over: what was there is removed, and doesn't come back when its successor is hidden or forgotten.
+///
 /// ```
 /// use tiebeam_crdt::{LwwMap, ReplicaId, Stamp};
 /// use tiebeam_wire::{Incarnation, NodeId};

@@ -17,6 +17,9 @@
 //!   ([`Output::Expelled`]): its node must start again, under the next incarnation.
 //!
 //! **Bounds.** [`Config`] names them, with what happens at the edge. Nothing is kept per peer but a few words per shard.
+//! Only what watchers are told is never dropped: one event makes at most as many changes as values are held, and the next
+//! event is refused until they are taken. Since every node refuses to add to a shard that is full in its eyes, a shard
+//! exceeds its limit by what nodes add before they hear of each other, and no more.
 //!
 //! **Not here.** Order between keys, and any promise about when: two nodes that stay connected agree a few round trips
 //! after they exchanged digests.
@@ -28,7 +31,7 @@ mod peers;
 mod push;
 mod repair;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -81,7 +84,7 @@ pub enum Output<K, V> {
         /// What was seen and what is.
         change: Change<K, V>,
     },
-    /// All that this peer held when it last told its digests is held here too. Told once per time that it came up.
+    /// All that this peer held when it told its digests is held here too. Told once per time that it came up.
     Synced(ReplicaId),
     /// This replica must not write any more; nothing is sent or taken in from here on.
     Expelled(Expulsion),
@@ -99,8 +102,9 @@ pub enum Expulsion {
 /// What is known of a peer that is up.
 #[derive(Clone, Debug, Default)]
 struct Peer {
-    /// The shards in which it differed when it last told its digests, unless filled since; none before the first time.
-    behind: Option<BTreeSet<ShardId>>,
+    /// The digests that differed when it last told them, unless what is held here came to equal them since; none before
+    /// the first time.
+    ahead: Option<BTreeMap<ShardId, u64>>,
     synced: bool,
 }
 

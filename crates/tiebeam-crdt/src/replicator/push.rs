@@ -54,8 +54,7 @@ where
             self.merge_remote(*shard, delta, |store, live| store.merge_seen(delta, live));
             // A hole in the sender's own writes: one of its messages was lost, and waiting for a digest helps nobody.
             let context = self.shards[usize::from(shard.0)].context();
-            let vector = context.vector().find(|(replica, _)| *replica == from).map_or(0, |(_, last)| last);
-            if vector < context.last(from) {
+            if context.contiguous(from) < context.last(from) {
                 self.want(*shard, from);
             }
         }

@@ -1,6 +1,6 @@
 //! What digests are for: finding the shards in which two replicas differ, and filling what is missing.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -64,20 +64,19 @@ where
 
     /// A peer told its digests.
     pub(super) fn on_digest(&mut self, now: Instant, from: ReplicaId, digests: &[u64]) {
-        let differs = |(shard, digest): (&DotStore<K, V>, &u64)| shard.digest() != *digest;
-        let shards = (0..self.config.shards).zip(self.shards.iter().zip(digests));
-        let behind: BTreeSet<ShardId> =
-            shards.filter(|(_, pair)| differs(*pair)).map(|(shard, _)| ShardId(shard)).collect();
-        if behind.is_empty() {
+        let told = (0..self.config.shards).map(ShardId).zip(digests.iter().copied());
+        let differing = told.zip(&self.shards).filter(|((_, digest), store)| store.digest() != *digest);
+        let ahead: BTreeMap<ShardId, u64> = differing.map(|(told, _)| told).collect();
+        if ahead.is_empty() {
             self.stats.digests_equal += 1;
         } else {
             self.stats.digests_different += 1;
         }
-        for shard in &behind {
+        for shard in ahead.keys() {
             self.want(*shard, from);
         }
         if let Some(peer) = self.peers.get_mut(&from) {
-            peer.behind = Some(behind);
+            peer.ahead = Some(ahead);
         }
         self.tell_if_synced(from);
         self.ask(now);
@@ -166,15 +165,22 @@ where
 
     fn filled(&mut self, shard: ShardId, from: ReplicaId, merged: bool) {
         self.wanted.remove(&shard);
-        if let Some(behind) = self.peers.get_mut(&from).and_then(|peer| peer.behind.as_mut()).filter(|_| merged) {
-            behind.remove(&shard);
+        let digest = self.shards[usize::from(shard.0)].digest();
+        let peers: Vec<ReplicaId> = self.peers.keys().copied().collect();
+        for id in peers {
+            // Peers mostly hold the same, so what one gave is what others had: not each has to be asked to be called synced.
+            let given = |ahead: &u64| id == from && merged || *ahead == digest;
+            let Some(ahead) = self.peers.get_mut(&id).and_then(|peer| peer.ahead.as_mut()) else { continue };
+            if ahead.get(&shard).is_some_and(given) {
+                ahead.remove(&shard);
+                self.tell_if_synced(id);
+            }
         }
-        self.tell_if_synced(from);
     }
 
     fn tell_if_synced(&mut self, from: ReplicaId) {
         let Some(peer) = self.peers.get_mut(&from) else { return };
-        if !peer.synced && peer.behind.as_ref().is_some_and(BTreeSet::is_empty) {
+        if !peer.synced && peer.ahead.as_ref().is_some_and(BTreeMap::is_empty) {
             peer.synced = true;
             self.outputs.push_back(Output::Synced(from));
         }

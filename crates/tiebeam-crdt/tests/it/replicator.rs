@@ -340,3 +340,18 @@ fn who_was_forgotten_elsewhere_is_no_peer_any_more() {
     assert!(all, "what one shard learned holds for all");
     assert!(network.nodes[&NodeId(2)].expelled || network.nodes[&NodeId(2)].replicator.stats().peers == 2);
 }
+
+/// Whoever joins a large cluster hears digests of all, and gets its shards from one: it must not wait for the others' turn.
+#[test]
+fn new_peer_is_synced_with_all_who_hold_the_same() {
+    let mut network = Network::new(5, 1, config());
+    for key in 0..20 {
+        network.add(NodeId(key % 5), &format!("key {key}"));
+    }
+    network.run(SETTLE);
+    network.start(NodeId(5));
+    network.run(Duration::from_millis(100));
+    let mut synced = network.nodes[&NodeId(5)].synced.clone();
+    synced.sort_unstable();
+    assert_eq!(synced, [0, 1, 2, 3, 4].map(replica));
+}
