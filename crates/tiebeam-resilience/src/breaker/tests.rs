@@ -76,6 +76,18 @@ fn late_failure_of_a_call_from_before_does_not_open_it_again() {
     assert_eq!(breaker.state(at(5_001)), BreakerState::Closed);
 }
 
+/// What made it open has been answered by its probes; it must not make it open again.
+#[test]
+fn closing_forgets_the_failures_from_before() {
+    let config = BreakerConfig { failures_in_row: 0, calls_min: 2, ..BreakerConfig::default() };
+    let mut breaker = Breaker::new(config);
+    (0..2).for_each(|_| call(&mut breaker, 0, Outcome::Failure));
+    (0..2).for_each(|_| call(&mut breaker, 5_000, Outcome::Success));
+    assert_eq!(breaker.state(at(5_000)), BreakerState::Closed);
+    call(&mut breaker, 5_100, Outcome::Failure);
+    assert_eq!(breaker.state(at(5_100)), BreakerState::Closed, "one call is too few");
+}
+
 /// A caller who dies with his permit must not lock the breaker for ever.
 #[test]
 fn lost_probe_counts_as_failed() {
