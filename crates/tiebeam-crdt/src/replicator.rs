@@ -13,6 +13,7 @@
 //!   incarnation of a node takes the place of the earlier.
 //! - A forgotten replica's entries go, and are refused from whoever still brings them. That it was forgotten travels with
 //!   the states, so a node that was away when consensus decided learns it as well.
+//! - A forgotten replica that runs on is told so by whoever it talks to.
 //! - A replica that learns that it was itself forgotten, or that its name wrote what it never did, stops for good
 //!   ([`Output::Expelled`]): its node must start again, under the next incarnation.
 //!
@@ -51,7 +52,8 @@ use repair::Wanted;
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The replica can be reached: its entries are seen, and it is exchanged with.
+    /// The replica can be reached: its entries are seen, and it is exchanged with. What it wrote may have come before, by way
+    /// of others; then it is seen at once.
     Up(ReplicaId),
     /// The replica can't be reached: its entries are hidden until it is up again.
     Down(ReplicaId),
@@ -313,6 +315,9 @@ where
 
     fn receive(&mut self, now: Instant, from: ReplicaId, bytes: &[u8]) -> Result<(), Reject> {
         if !self.peers.contains_key(&from) {
+            if self.is_forgotten(from) {
+                self.tell_forgotten(from);
+            }
             return Err(Reject::Unknown { from });
         }
         let message = codec::decode::<Message<K, V>>(MESSAGE_VERSION, bytes);

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tiebeam_wire::{Incarnation, NodeId};
+use tiebeam_wire::{Incarnation, NodeId, codec};
 
-use super::{Output, Peer, Reject, Replicator, ShardId};
+use super::message::{MESSAGE_VERSION, Message, ShardId};
+use super::{Output, Peer, Reject, Replicator};
 use crate::{Change, DotStore, Live, ReplicaId, Value};
 
 impl<K, V> Replicator<K, V>
@@ -15,8 +17,11 @@ where
     V: Value + Serialize + DeserializeOwned,
 {
     pub(super) fn up(&mut self, replica: ReplicaId) -> Result<(), Reject> {
-        let forgotten = self.shards.iter().any(|shard| shard.context().is_forgotten(replica));
-        if forgotten || replica.node == self.me.node {
+        if self.is_forgotten(replica) {
+            self.tell_forgotten(replica);
+            return Err(Reject::NoPeer { replica });
+        }
+        if replica.node == self.me.node {
             return Err(Reject::NoPeer { replica });
         }
         if self.peers.contains_key(&replica) {
@@ -55,13 +60,28 @@ where
     pub(super) fn forget(&mut self, replica: ReplicaId) {
         let over: BTreeSet<ReplicaId> =
             self.incarnations(replica.node).filter(|peer| peer.incarnation <= replica.incarnation).collect();
-        over.into_iter().for_each(|peer| self.down(peer));
+        for peer in over {
+            self.tell_forgotten(peer);
+            self.down(peer);
+        }
         for shard in (0..self.config.shards).map(ShardId) {
             self.apply(shard, |store, live| {
                 let delta = store.forget(replica);
                 store.merge_seen(&delta, live)
             });
         }
+    }
+
+    pub(super) fn is_forgotten(&self, replica: ReplicaId) -> bool {
+        self.shards.iter().any(|shard| shard.context().is_forgotten(replica))
+    }
+
+    /// Says to a replica that runs on that it was forgotten: nobody hears it any more, and it alone doesn't know why.
+    pub(super) fn tell_forgotten(&mut self, replica: ReplicaId) {
+        let mut delta = DotStore::default();
+        delta.merge(&delta.forget(replica));
+        let message = Message::<K, V>::Deltas(vec![(ShardId(0), delta)]);
+        self.send(&[replica], &Bytes::from(codec::encode(MESSAGE_VERSION, &message)));
     }
 
     /// Sees `after` from now on, and tells what that changes.

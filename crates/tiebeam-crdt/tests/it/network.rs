@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tiebeam_crdt::replicator::{Config, Event, Output, ShardId};
+use tiebeam_crdt::replicator::{Config, Event, Expulsion, Output, ShardId};
 use tiebeam_crdt::{Live, ReplicaId, Replicator};
 use tiebeam_wire::{Incarnation, Instant, NodeId};
 
@@ -48,7 +48,7 @@ pub(crate) struct Node {
     /// Every change, in order: the key, and whether it came.
     pub(crate) told: Vec<(String, bool)>,
     pub(crate) synced: Vec<ReplicaId>,
-    pub(crate) expelled: bool,
+    pub(crate) expelled: Option<Expulsion>,
 }
 
 pub(crate) struct Network {
@@ -91,7 +91,7 @@ impl Network {
         let replicator = Replicator::new(self.now, replica, self.config, seed);
         self.running.insert(replica.node, replica.incarnation);
         let (watched, told, synced) = (BTreeSet::new(), Vec::new(), Vec::new());
-        self.nodes.insert(replica.node, Node { replicator, watched, told, synced, expelled: false });
+        self.nodes.insert(replica.node, Node { replicator, watched, told, synced, expelled: None });
         self.split.remove(&replica.node);
         self.connect(replica.node);
     }
@@ -235,7 +235,7 @@ impl Network {
                     running.told.push((change.key, came));
                 }
                 Output::Synced(peer) => running.synced.push(peer),
-                Output::Expelled(_) => running.expelled = true,
+                Output::Expelled(why) => running.expelled = Some(why),
             }
         }
         for (to, bytes) in sends {
