@@ -52,6 +52,16 @@ impl<K: Ord + Clone, V: Clone + PartialEq> DotStore<K, Stamped<V>> {
         self.written(replica, key, Stamped { stamp, value }, seen)
     }
 
+    /// Returns the delta by which `replica` puts `value` under `key`, in place of what it put there itself. What others put
+    /// stays beside it and is read again when this goes: for values that only their own replica may take away.
+    ///
+    /// # Errors
+    /// As [`CausalContext::next`](crate::CausalContext::next).
+    pub fn put_beside(&self, replica: ReplicaId, stamp: Stamp, key: K, value: V) -> Result<Self, MintError> {
+        let own: Vec<_> = self.own_dots(replica, &key).collect();
+        self.written(replica, key, Stamped { stamp, value }, own)
+    }
+
     /// Returns the delta that removes all values seen under `key`; it changes nothing if there are none.
     #[must_use]
     pub fn remove(&self, key: &K) -> Self {
@@ -62,5 +72,29 @@ impl<K: Ord + Clone, V: Clone + PartialEq> DotStore<K, Stamped<V>> {
     #[must_use]
     pub fn withdraw(&self, replica: ReplicaId, key: &K) -> Self {
         Self::erased(self.own_dots(replica, key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tiebeam_wire::{Incarnation, NodeId};
+
+    use super::*;
+    use crate::Live;
+
+    /// A put that took over what it only stands beside would leave nothing when its own replica is lost.
+    #[test]
+    fn value_put_beside_another_leaves_it_and_is_withdrawn_alone() {
+        let [one, two] = [1, 2].map(|node| ReplicaId::new(NodeId(node), Incarnation(1)));
+        let at = |wall_ms| Stamp { wall_ms, logical: 0 };
+        let mut map = LwwMap::new();
+        map.update(|map| map.put_beside(one, at(1), "name", 'a')).unwrap();
+        map.update(|map| map.put_beside(two, at(2), "name", 'b')).unwrap();
+        map.update(|map| map.put_beside(two, at(3), "name", 'c')).unwrap();
+        assert_eq!((map.held_len(), map.get(&"name").unwrap().value), (2, 'c'));
+        assert_eq!(map.get_seen(&"name", &Live::only([one])).unwrap().value, 'a');
+        map.merge(&map.withdraw(two, &"name"));
+        assert_eq!(map.get(&"name").unwrap().value, 'a');
+        map.check();
     }
 }
