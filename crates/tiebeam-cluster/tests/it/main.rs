@@ -2,6 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on should stop there")]
 
 mod actors;
+mod ear;
+mod groups;
 mod host;
 mod membership;
+mod names;
+mod presence;
 mod requests;
+mod split;
