@@ -18,7 +18,7 @@ use crate::mesh::dialler::Dialler;
 use crate::node::{Node, Version, View, lock};
 use crate::router::LaneRouter;
 use crate::sharing::Sharing;
-use crate::{Config, Groups, Handler, Member, MemberEvent, Names, PeerIdentity, Presence, RequestError};
+use crate::{Config, Groups, Handler, Member, MemberEvent, Names, PeerIdentity, Presence, PubSub, RequestError};
 use crate::{gossip, mesh, sharing};
 
 /// How long [`Cluster::shutdown`] waits for peers to be told.
@@ -235,6 +235,12 @@ impl Cluster {
     #[must_use]
     pub fn presence(&self) -> Presence {
         Presence::new(Arc::clone(&self.node))
+    }
+
+    /// Topics that reach whoever subscribes, on all connected nodes; nothing of them is kept.
+    #[must_use]
+    pub fn pubsub(&self) -> PubSub {
+        PubSub::new(Arc::clone(&self.node))
     }
 
     /// Takes out of groups, names and presence what all starts of `node` contributed, here and, by and by, everywhere; and

@@ -5,7 +5,8 @@
 //! - [`Cluster::request`] and [`Cluster::serve`] carry questions and answers, each [`Service`] only for roles that it
 //!   admits.
 //! - Signals between actors of two nodes take one of sixteen lanes of the connection, by sender and receiver.
-//! - What connected nodes share without agreeing: [`groups`] of actors, [`names`] that converge, [`presence`]. They are brought together by replicators of `tiebeam-crdt`, on eight lanes of
+//! - What connected nodes share without agreeing: [`groups`] of actors, [`names`] that converge, [`presence`]; and what is
+//!   told to many by [`pubsub`]. They are brought together by replicators of `tiebeam-crdt`, on eight lanes of
 //!   [`Service::SHARE`].
 //!
 //! Promises: at most one connection to a start of a node. Its end is told once, first to links and monitors, then to
@@ -33,6 +34,7 @@ mod sharing;
 pub mod groups;
 pub mod names;
 pub mod presence;
+pub mod pubsub;
 
 pub use cluster::{Cluster, MemberEvents, StartError};
 pub use config::Config;
@@ -40,6 +42,7 @@ pub use groups::{Group, Groups};
 pub use member::{Member, MemberEvent};
 pub use names::Names;
 pub use presence::Presence;
+pub use pubsub::PubSub;
 pub use request::{Handler, PeerIdentity, RequestError};
 pub use sharing::plane::ShareError;
 pub use sharing::watch::{Monitoring, WatchError};

@@ -31,6 +31,7 @@ use crate::groups::GroupsKind;
 use crate::names::{Conflicts, NamesKind};
 use crate::node::Node;
 use crate::presence::PresenceKind;
+use crate::pubsub::Topics;
 
 /// How many lanes there are to each node.
 pub(crate) const LANES: u8 = 8;
@@ -45,6 +46,7 @@ pub(crate) struct Sharing {
     pub(crate) names: Plane<NamesKind>,
     pub(crate) presence: Plane<PresenceKind>,
     pub(crate) on_conflict: Conflicts,
+    pub(crate) topics: Topics,
     runtime: Handle,
 }
 
@@ -53,6 +55,8 @@ pub(crate) struct Sharing {
 pub(crate) enum Frame {
     /// To all members of a group on the node, as an actor's table encodes it.
     Broadcast { from: Pid, scope: String, group: String, tag: u32, body: Bytes },
+    /// To all subscribers of a topic on the node.
+    Publish { from: Pid, topic: String, body: Bytes },
 }
 
 impl Sharing {
@@ -64,6 +68,7 @@ impl Sharing {
             names: Plane::new(me),
             presence: Plane::new(me),
             on_conflict: Conflicts::default(),
+            topics: Topics::default(),
             runtime: Handle::current(),
         }
     }
@@ -116,7 +121,7 @@ impl Sharing {
 
     fn message(&self, node: &Node, peer: &PeerIdentity, bytes: &[u8]) -> Result<(), String> {
         let frame = codec::decode::<Frame>(FRAME_VERSION, bytes).map_err(|error| error.to_string())?;
-        let Frame::Broadcast { from, .. } = &frame;
+        let (Frame::Broadcast { from, .. } | Frame::Publish { from, .. }) = &frame;
         if (from.node, from.incarnation) != (peer.node, peer.incarnation) {
             return Err(format!("message names a sender {from} of another node"));
         }
@@ -124,6 +129,7 @@ impl Sharing {
             Frame::Broadcast { from, scope, group, tag, body } => {
                 crate::groups::deliver(node, from, (scope, group), tag, &body);
             }
+            Frame::Publish { topic, body, .. } => self.topics.deliver(&topic, &body),
         }
         Ok(())
     }

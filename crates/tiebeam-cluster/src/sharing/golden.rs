@@ -17,7 +17,10 @@ fn messages_to_many_are_golden() {
     let broadcast = Frame::Broadcast { from: PID, scope: "s".into(), group: "g".into(), tag: 9, body: body.clone() };
     let bytes = codec::encode(FRAME_VERSION, &broadcast);
     assert_eq!(bytes, [1, 0, 2, 3, 4, 1, b's', 1, b'g', 9, 2, b'x', b'y']);
+    let publish = codec::encode(FRAME_VERSION, &Frame::Publish { from: PID, topic: "t".into(), body });
+    assert_eq!(publish, [1, 1, 2, 3, 4, 1, b't', 2, b'x', b'y']);
     assert!(matches!(codec::decode(FRAME_VERSION, &bytes), Ok(Frame::Broadcast { from: PID, tag: 9, .. })));
+    assert!(matches!(codec::decode(FRAME_VERSION, &publish), Ok(Frame::Publish { from: PID, .. })));
 }
 
 #[test]

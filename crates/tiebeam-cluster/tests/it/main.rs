@@ -8,5 +8,6 @@ mod host;
 mod membership;
 mod names;
 mod presence;
+mod pubsub;
 mod requests;
 mod split;
