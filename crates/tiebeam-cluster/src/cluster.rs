@@ -18,7 +18,7 @@ use crate::mesh::dialler::Dialler;
 use crate::node::{Node, Version, View, lock};
 use crate::router::LaneRouter;
 use crate::sharing::Sharing;
-use crate::{Config, Groups, Handler, Member, MemberEvent, Names, PeerIdentity, Presence, PubSub, RequestError};
+use crate::{Config, Groups, Handler, Member, MemberEvent, Names, PeerIdentity, Presence, PubSub, RequestError, Rpc};
 use crate::{gossip, mesh, sharing};
 
 /// How long [`Cluster::shutdown`] waits for peers to be told.
@@ -130,11 +130,16 @@ impl Cluster {
         Ok(cluster)
     }
 
+    pub(crate) const fn inner(&self) -> &Arc<Node> {
+        &self.node
+    }
+
     async fn run(&self, handle: chitchat::ChitchatHandle) {
         let node = &self.node;
         let watcher = handle.with_chitchat(|chitchat| chitchat.live_nodes_watcher()).await;
         *lock(&node.chitchat) = Some(handle);
         sharing::start(node);
+        crate::rpc::start(self);
         let tasks = [
             tiebeam_world::spawn("cluster.accept", mesh::accept(Arc::clone(node))).into_guard(),
             tiebeam_world::spawn("cluster.dial", mesh::dial(Arc::clone(node))).into_guard(),
@@ -235,6 +240,12 @@ impl Cluster {
     #[must_use]
     pub fn presence(&self) -> Presence {
         Presence::new(Arc::clone(&self.node))
+    }
+
+    /// Functions that nodes offer each other by name.
+    #[must_use]
+    pub fn rpc(&self) -> Rpc {
+        Rpc::new(self.clone())
     }
 
     /// Topics that reach whoever subscribes, on all connected nodes; nothing of them is kept.

@@ -8,6 +8,7 @@
 //! - What connected nodes share without agreeing: [`groups`] of actors, [`names`] that converge, [`presence`]; and what is
 //!   told to many by [`pubsub`]. They are brought together by replicators of `tiebeam-crdt`, on eight lanes of
 //!   [`Service::SHARE`].
+//! - What nodes do for each other: functions by [`rpc`].
 //!
 //! Promises: at most one connection to a start of a node. Its end is told once, first to links and monitors, then to
 //! subscribers; nothing of it is delivered afterwards and nothing is sent again on the next one. A killed peer is noticed
@@ -35,6 +36,7 @@ pub mod groups;
 pub mod names;
 pub mod presence;
 pub mod pubsub;
+pub mod rpc;
 
 pub use cluster::{Cluster, MemberEvents, StartError};
 pub use config::Config;
@@ -44,6 +46,7 @@ pub use names::Names;
 pub use presence::Presence;
 pub use pubsub::PubSub;
 pub use request::{Handler, PeerIdentity, RequestError};
+pub use rpc::Rpc;
 pub use sharing::plane::ShareError;
 pub use sharing::watch::{Monitoring, WatchError};
 pub use tiebeam_net::Service;

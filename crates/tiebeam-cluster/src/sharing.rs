@@ -32,6 +32,7 @@ use crate::names::{Conflicts, NamesKind};
 use crate::node::Node;
 use crate::presence::PresenceKind;
 use crate::pubsub::Topics;
+use crate::rpc::Functions;
 
 /// How many lanes there are to each node.
 pub(crate) const LANES: u8 = 8;
@@ -47,6 +48,7 @@ pub(crate) struct Sharing {
     pub(crate) presence: Plane<PresenceKind>,
     pub(crate) on_conflict: Conflicts,
     pub(crate) topics: Topics,
+    pub(crate) functions: Functions,
     runtime: Handle,
 }
 
@@ -69,6 +71,7 @@ impl Sharing {
             presence: Plane::new(me),
             on_conflict: Conflicts::default(),
             topics: Topics::default(),
+            functions: Functions::default(),
             runtime: Handle::current(),
         }
     }

@@ -10,4 +10,5 @@ mod names;
 mod presence;
 mod pubsub;
 mod requests;
+mod rpc;
 mod split;
