@@ -18,7 +18,9 @@ use crate::mesh::dialler::Dialler;
 use crate::node::{Node, Version, View, lock};
 use crate::router::LaneRouter;
 use crate::sharing::Sharing;
-use crate::{Config, Groups, Handler, Member, MemberEvent, Names, PeerIdentity, Presence, PubSub, RequestError, Rpc};
+use crate::{
+    Config, Groups, Handler, Member, MemberEvent, Names, PeerIdentity, Presence, PubSub, RemoteTasks, RequestError, Rpc,
+};
 use crate::{gossip, mesh, sharing};
 
 /// How long [`Cluster::shutdown`] waits for peers to be told.
@@ -252,6 +254,12 @@ impl Cluster {
     #[must_use]
     pub fn pubsub(&self) -> PubSub {
         PubSub::new(Arc::clone(&self.node))
+    }
+
+    /// Tasks on other nodes, under supervisors there.
+    #[must_use]
+    pub fn tasks(&self) -> RemoteTasks {
+        RemoteTasks::new(self.clone())
     }
 
     /// Takes out of groups, names and presence what all starts of `node` contributed, here and, by and by, everywhere; and

@@ -8,7 +8,7 @@
 //! - What connected nodes share without agreeing: [`groups`] of actors, [`names`] that converge, [`presence`]; and what is
 //!   told to many by [`pubsub`]. They are brought together by replicators of `tiebeam-crdt`, on eight lanes of
 //!   [`Service::SHARE`].
-//! - What nodes do for each other: functions by [`rpc`].
+//! - What nodes do for each other: functions by [`rpc`], and supervised [`tasks`].
 //!
 //! Promises: at most one connection to a start of a node. Its end is told once, first to links and monitors, then to
 //! subscribers; nothing of it is delivered afterwards and nothing is sent again on the next one. A killed peer is noticed
@@ -37,6 +37,7 @@ pub mod names;
 pub mod presence;
 pub mod pubsub;
 pub mod rpc;
+pub mod tasks;
 
 pub use cluster::{Cluster, MemberEvents, StartError};
 pub use config::Config;
@@ -49,4 +50,5 @@ pub use request::{Handler, PeerIdentity, RequestError};
 pub use rpc::Rpc;
 pub use sharing::plane::ShareError;
 pub use sharing::watch::{Monitoring, WatchError};
+pub use tasks::RemoteTasks;
 pub use tiebeam_net::Service;

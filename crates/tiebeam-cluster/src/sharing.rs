@@ -33,6 +33,7 @@ use crate::node::Node;
 use crate::presence::PresenceKind;
 use crate::pubsub::Topics;
 use crate::rpc::Functions;
+use crate::tasks::TaskHost;
 
 /// How many lanes there are to each node.
 pub(crate) const LANES: u8 = 8;
@@ -49,6 +50,7 @@ pub(crate) struct Sharing {
     pub(crate) on_conflict: Conflicts,
     pub(crate) topics: Topics,
     pub(crate) functions: Functions,
+    pub(crate) tasks: TaskHost,
     runtime: Handle,
 }
 
@@ -72,6 +74,7 @@ impl Sharing {
             on_conflict: Conflicts::default(),
             topics: Topics::default(),
             functions: Functions::default(),
+            tasks: TaskHost::default(),
             runtime: Handle::current(),
         }
     }

@@ -12,3 +12,4 @@ mod pubsub;
 mod requests;
 mod rpc;
 mod split;
+mod tasks;
