@@ -1,10 +1,14 @@
 //! Topics that are told to whoever subscribes.
 
+use serde::{Deserialize, Deserializer, Serialize};
 use tiebeam_actor::ExitReason;
+use tiebeam_cluster::Service;
 use tiebeam_cluster::pubsub::{Published, Subscriber, Topic};
+use tiebeam_net::{Endpoint, Lane, Reason};
+use tiebeam_wire::Role;
 
 use crate::ear::{Say, ear};
-use crate::host::{Host, all_joined, soon, until};
+use crate::host::{Host, all_joined, net, soon, until};
 
 fn news(host: &Host) -> Topic<Say> {
     host.cluster.pubsub().topic("news")
@@ -94,4 +98,56 @@ async fn killed_subscriber_is_no_subscriber() {
     drop(two);
     until("the loss", || !one.cluster.members()[1].live).await;
     assert_eq!(news(&one).publish(&Say(0)), Published::default());
+}
+
+/// Decoding is the user's code: if its panic ended whoever reads the lane, everything behind it would be lost in silence.
+#[tokio::test(flavor = "multi_thread")]
+async fn message_that_panics_where_it_is_decoded_harms_no_other() {
+    #[derive(Clone, Serialize)]
+    struct Picky(u64);
+    impl<'de> Deserialize<'de> for Picky {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let number = u64::deserialize(deserializer)?;
+            assert!(number != 13, "as asked");
+            Ok(Self(number))
+        }
+    }
+    let (one, two) = pair().await;
+    let mut there = two.cluster.pubsub().topic::<Picky>("picky").stream(10_000).unwrap();
+    let topic = one.cluster.pubsub().topic::<Picky>("picky");
+    until("the subscription to be known", || topic.publish(&Picky(0)).nodes == 1).await;
+    topic.publish(&Picky(13));
+    topic.publish(&Picky(14));
+    loop {
+        match soon("a message", there.next()).await.unwrap() {
+            Picky(0) => {}
+            Picky(number) => return assert_eq!(number, 14),
+        }
+    }
+}
+
+/// Whoever could speak in another's name could break the order that it promises.
+#[tokio::test(flavor = "multi_thread")]
+async fn frame_that_is_none_or_names_another_sender_ends_the_connection() {
+    let one = Host::core(1, &[]).await;
+    let publish = |node: u8| [vec![1, 1, node, 3, 0], vec![4], b"news".to_vec(), vec![2, 1, 7]].concat();
+    let mut news = news(&one).stream(10).unwrap();
+    for (incarnation, frame, is_good) in [(1, vec![1, 9], false), (2, publish(8), false), (3, publish(9), true)] {
+        let raw = Endpoint::bind(net(9, incarnation, Role::Core)).unwrap();
+        let mut candidate = raw.dial(one.address(), Some(one.node())).await.unwrap();
+        let peer = match candidate.decides() {
+            true => {
+                candidate.offered().await.unwrap();
+                candidate.keep().await.unwrap()
+            }
+            false => candidate.offer().await.unwrap(),
+        };
+        peer.lane(Lane { service: Service::SHARE, index: 3 }).send(frame.into()).unwrap();
+        if is_good {
+            // The same bytes in its own name arrive, so what was refused before was refused for the name.
+            assert_eq!(read(&mut news).await, 7);
+        } else {
+            assert_eq!(soon("the end of the connection", peer.closed()).await.reason, Reason::Protocol);
+        }
+    }
 }
