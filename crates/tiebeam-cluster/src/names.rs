@@ -127,7 +127,7 @@ impl Names {
             return Err(ShareError::NoProc { pid }.into());
         }
         // Before it is given: a conflict may come at the same moment.
-        lock(&self.node.sharing.on_conflict).insert((key.clone(), pid), on_conflict);
+        let former = lock(&self.node.sharing.on_conflict).insert((pid, key.clone()), on_conflict);
         let system = &self.node.system;
         let given = self.node.sharing.names.change(&self.node, pid, &key, |core| {
             let holder = core.board.seen(&key, &()).copied();
@@ -139,7 +139,11 @@ impl Names {
             }
         });
         if given.is_err() {
-            lock(&self.node.sharing.on_conflict).remove(&(key, pid));
+            let mut on_conflict = lock(&self.node.sharing.on_conflict);
+            match former {
+                Some(former) => on_conflict.insert((pid, key), former),
+                None => on_conflict.remove(&(pid, key)),
+            };
         }
         given
     }
@@ -150,7 +154,7 @@ impl Names {
         let key = name.to_owned();
         let holder = self.node.sharing.names.read(|core| core.owner(&key));
         if let Some(holder) = holder {
-            lock(&self.node.sharing.on_conflict).remove(&(key.clone(), holder));
+            lock(&self.node.sharing.on_conflict).remove(&(holder, key.clone()));
         }
         self.node.sharing.names.withdraw(&self.node, &key)
     }
@@ -220,7 +224,7 @@ impl fmt::Debug for Teller {
 }
 
 /// What is to be done for those of this node who lose a name.
-pub(crate) type Conflicts = Mutex<BTreeMap<(String, Pid), OnConflict>>;
+pub(crate) type Conflicts = Mutex<BTreeMap<(Pid, String), OnConflict>>;
 
 /// Names, and who has them.
 pub(crate) struct NamesKind;
@@ -247,7 +251,7 @@ impl Kind for NamesKind {
     }
 
     fn lost(node: &Node, lost: &Lost<String>) {
-        let on_conflict = lock(&node.sharing.on_conflict).remove(&(lost.key.clone(), lost.pid));
+        let on_conflict = lock(&node.sharing.on_conflict).remove(&(lost.pid, lost.key.clone()));
         tracing::warn!(name = lost.key, loser = %lost.pid, winner = %lost.winner, "name given twice, the later one stays");
         match on_conflict {
             Some(OnConflict::Exit) => node.system.exit(lost.pid, ExitReason::Other(NAME_CONFLICT.to_owned())),
@@ -258,10 +262,13 @@ impl Kind for NamesKind {
         }
     }
 
-    fn ended(node: &Node, keys: &std::collections::BTreeSet<String>, pid: Pid) {
+    fn ended(node: &Node, pid: Pid) {
         let mut on_conflict = lock(&node.sharing.on_conflict);
-        for key in keys {
-            on_conflict.remove(&(key.clone(), pid));
+        // Also those of names that another one took over between its end and this.
+        let of_pid = on_conflict.range((pid, String::new())..).take_while(|((holder, _), _)| *holder == pid);
+        let over: Vec<(Pid, String)> = of_pid.map(|(key, _)| key.clone()).collect();
+        for key in over {
+            on_conflict.remove(&key);
         }
     }
 }

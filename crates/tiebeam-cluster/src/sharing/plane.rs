@@ -50,9 +50,9 @@ pub(crate) trait Kind: Send + Sync + 'static {
         let _ = (node, lost);
     }
 
-    /// Hears what an actor that ended had contributed. Nothing unless written.
-    fn ended(node: &Node, keys: &BTreeSet<Self::Key>, pid: Pid) {
-        let _ = (node, keys, pid);
+    /// Hears that an actor of this node ended and what it contributed was taken back. Nothing unless written.
+    fn ended(node: &Node, pid: Pid) {
+        let _ = (node, pid);
     }
 }
 
@@ -174,14 +174,12 @@ impl<Kd: Kind> Core<Kd> {
         true
     }
 
-    /// Takes back all that an actor contributed, and returns the keys of that.
-    pub(crate) fn ended(&mut self, now: Instant, wall_ms: u64, pid: Pid) -> BTreeSet<Kd::Key> {
+    /// Takes back all that an actor contributed.
+    pub(crate) fn ended(&mut self, now: Instant, wall_ms: u64, pid: Pid) {
         self.awaited.remove(&pid);
-        let keys = self.keys.get(&pid).cloned().unwrap_or_default();
-        for key in &keys {
-            self.withdraw(now, wall_ms, key);
+        for key in self.keys.get(&pid).cloned().unwrap_or_default() {
+            self.withdraw(now, wall_ms, &key);
         }
-        keys
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
@@ -341,8 +339,8 @@ impl<Kd: Kind> Plane<Kd> {
 
     fn ended(&self, node: &Node, pid: Pid) {
         let (now, wall_ms) = clocks();
-        let (keys, _) = self.act(node, |core| core.ended(now, wall_ms, pid));
-        Kd::ended(node, &keys, pid);
+        self.act(node, |core| core.ended(now, wall_ms, pid));
+        Kd::ended(node, pid);
     }
 
     /// Lets `read` look at what is seen.
