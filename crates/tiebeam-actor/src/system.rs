@@ -187,6 +187,12 @@ impl System {
         self.process(pid).is_some_and(|process| process.exit_reason().is_none())
     }
 
+    /// Returns in whose name this code sends: the actor whose handler runs, or serial 0 outside of actors.
+    #[must_use]
+    pub fn sender(&self) -> Pid {
+        current::sender(self)
+    }
+
     pub(crate) fn root(&self) -> Pid {
         self.inner.root
     }

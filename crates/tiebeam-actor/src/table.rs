@@ -82,6 +82,14 @@ impl<A: Actor> Table<A> {
         self.add::<M, Immediate>(tag)
     }
 
+    /// Returns tag and bytes of a message as actors of type `A` take it from other nodes; nothing if the table doesn't hold
+    /// its type. For whoever carries one message to many.
+    #[must_use]
+    pub fn encode<M: Send + 'static>(message: &M) -> Option<(u32, Vec<u8>)> {
+        let entry = table_of::<A>().entry_of::<M>()?;
+        Some((entry.tag, (entry.encode)(message)?))
+    }
+
     fn add<M, Mode>(mut self, tag: u32) -> Self
     where
         A: Dispatch<M, Mode>,

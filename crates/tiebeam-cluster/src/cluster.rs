@@ -20,7 +20,11 @@ use self::events::Told;
 use crate::mesh::dialler::Dialler;
 use crate::node::{Node, Version, View, lock};
 use crate::router::LaneRouter;
-use crate::{Config, Handler, Member, MemberEvent, PeerIdentity, RequestError, gossip, mesh};
+use crate::sharing::Sharing;
+use crate::{
+    Config, Groups, Handler, Member, MemberEvent, Names, PeerIdentity, Presence, PubSub, RemoteTasks, RequestError, Rpc,
+};
+use crate::{gossip, mesh, sharing};
 
 /// How long [`Cluster::shutdown`] waits for peers to be told.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(1);
@@ -131,10 +135,16 @@ impl Cluster {
         Ok(cluster)
     }
 
+    pub(crate) const fn inner(&self) -> &Arc<Node> {
+        &self.node
+    }
+
     async fn run(&self, handle: chitchat::ChitchatHandle) {
         let node = &self.node;
         let watcher = handle.with_chitchat(|chitchat| chitchat.live_nodes_watcher()).await;
         *lock(&node.chitchat) = Some(handle);
+        sharing::start(node);
+        crate::rpc::start(self);
         let tasks = [
             tiebeam_world::spawn("cluster.accept", mesh::accept(Arc::clone(node))).into_guard(),
             tiebeam_world::spawn("cluster.dial", mesh::dial(Arc::clone(node))).into_guard(),
@@ -267,6 +277,49 @@ impl Cluster {
         MemberEvents { node: Arc::clone(&self.node), version: self.node.version.subscribe(), told: Told::default() }
     }
 
+    /// Groups of actors on all connected nodes.
+    #[must_use]
+    pub fn groups(&self) -> Groups {
+        Groups::new(Arc::clone(&self.node))
+    }
+
+    /// Names on all connected nodes, which converge.
+    #[must_use]
+    pub fn names(&self) -> Names {
+        Names::new(Arc::clone(&self.node))
+    }
+
+    /// Who is there, with metadata, on all connected nodes.
+    #[must_use]
+    pub fn presence(&self) -> Presence {
+        Presence::new(Arc::clone(&self.node))
+    }
+
+    /// Functions that nodes offer each other by name.
+    #[must_use]
+    pub fn rpc(&self) -> Rpc {
+        Rpc::new(self.clone())
+    }
+
+    /// Topics that reach whoever subscribes, on all connected nodes; nothing of them is kept.
+    #[must_use]
+    pub fn pubsub(&self) -> PubSub {
+        PubSub::new(Arc::clone(&self.node))
+    }
+
+    /// Tasks on other nodes, under supervisors there.
+    #[must_use]
+    pub fn tasks(&self) -> RemoteTasks {
+        RemoteTasks::new(self.clone())
+    }
+
+    /// Takes out of groups, names and presence what all starts of `node` contributed, here and, by and by, everywhere; and
+    /// refuses what comes later. Only for whoever knows by consensus that the node never comes back: a node that was
+    /// forgotten can share nothing any more under its number.
+    pub fn forget(&self, node: NodeId) {
+        self.node.sharing.forget(&self.node, node);
+    }
+
     /// This node's number.
     #[must_use]
     pub fn node(&self) -> NodeId {
@@ -335,6 +388,7 @@ impl Node {
         for (node, address) in config.peers.iter().filter(|(node, _)| *node != me.node) {
             dialler.configure(now, *address, Some(*node));
         }
+        let sharing = Sharing::new(me.node, me.incarnation);
         let view = View { known: BTreeMap::new(), live: BTreeMap::new(), dialler };
         Self {
             config,
@@ -352,6 +406,7 @@ impl Node {
             gossip,
             chitchat: Mutex::new(None),
             tasks: Mutex::default(),
+            sharing,
         }
     }
 }

@@ -5,16 +5,22 @@
 //! - [`Cluster::request`] and [`Cluster::serve`] carry questions and answers, each [`Service`] only for roles that it
 //!   admits.
 //! - Signals between actors of two nodes take one of sixteen lanes of the connection, by sender and receiver.
+//! - What connected nodes share without agreeing: [`groups`] of actors, [`names`] that converge, [`presence`]; and what is
+//!   told to many by [`pubsub`]. They are brought together by replicators of `tiebeam-crdt`, on eight lanes of
+//!   [`Service::SHARE`].
+//! - What nodes do for each other: functions by [`rpc`], and supervised [`tasks`].
 //!
 //! Promises: at most one connection to a start of a node. Its end is told once, first to links and monitors, then to
 //! subscribers; nothing of it is delivered afterwards and nothing is sent again on the next one. A killed peer is noticed
-//! after the idle timeout, 3 s unless configured, or after three of QUIC's probe timeouts, if the network is so slow that
-//! these take longer (RFC 9000, 10.1); one that is restarted at its old address, at once.
+//! within half a second of the next packet to it if its machine says that nobody listens; else after the idle timeout, 3 s
+//! unless configured, or after three of QUIC's probe timeouts, if the network is so slow that these take longer (RFC 9000,
+//! 10.1); one that is restarted at its old address, at once.
 //!
 //! Invariants: a session is in the map from before its first stream is served until after its last frame was delivered;
 //! sessions of one pair never overlap; of two starts of a node the earlier is told down before the later is up.
 //!
-//! What it does not do: it decides nothing that needs agreement. Two nodes may see different members for a while.
+//! What it does not do: it decides nothing that needs agreement. Two nodes may see different members for a while, and a
+//! name may have two holders until they meet.
 //!
 //! Further reading: `docs/protocols/handshake.md`; "Scuttlebutt reconciliation" (van Renesse et al., 2008) for gossip.
 
@@ -26,11 +32,27 @@ mod mesh;
 mod node;
 mod request;
 mod router;
+mod sharing;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 
+pub mod groups;
+pub mod names;
+pub mod presence;
+pub mod pubsub;
+pub mod rpc;
+pub mod tasks;
+
 pub use cluster::{Cluster, MemberEvents, StartError};
 pub use config::Config;
+pub use groups::{Group, Groups};
 pub use member::{Member, MemberEvent};
+pub use names::Names;
+pub use presence::Presence;
+pub use pubsub::PubSub;
 pub use request::{Handler, PeerIdentity, RequestError};
+pub use rpc::Rpc;
+pub use sharing::plane::ShareError;
+pub use sharing::watch::{Monitoring, WatchError};
+pub use tasks::RemoteTasks;
 pub use tiebeam_net::Service;

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use crate::cluster::events::Live;
 use crate::mesh::dialler::Dialler;
 use crate::mesh::session::Session;
+use crate::sharing::Sharing;
 use crate::{Config, Handler, Member};
 
 /// What subscribers wait on.
@@ -62,6 +63,7 @@ pub(crate) struct Node {
     pub(crate) gossip: mpsc::Sender<(SocketAddr, Bytes)>,
     pub(crate) chitchat: Mutex<Option<chitchat::ChitchatHandle>>,
     pub(crate) tasks: Mutex<Vec<TaskGuard>>,
+    pub(crate) sharing: Sharing,
 }
 
 impl Node {

@@ -21,8 +21,12 @@ impl Service {
     pub const ADMIN: Self = Self(6);
     /// Signals between actors: sixteen ordered lanes.
     pub const ACTOR: Self = Self(7);
+    /// What nodes share without agreeing: groups, names, presence, and what is told to many at once. Ordered lanes.
+    pub const SHARE: Self = Self(8);
+    /// Calls of functions that a node offers by name.
+    pub const RPC: Self = Self(9);
     /// A node's own certificate, issued again before it ends.
-    pub const CERTIFICATE: Self = Self(8);
+    pub const CERTIFICATE: Self = Self(10);
     /// The first number that applications may use for services of their own.
     pub const APPLICATION: Self = Self(1024);
 
@@ -30,7 +34,7 @@ impl Service {
     ///
     /// | Service | core | edge | admin |
     /// |---|---|---|---|
-    /// | gossip, actor, certificate | yes | yes | no |
+    /// | gossip, actor, share, rpc, certificate | yes | yes | no |
     /// | raft | yes | no | no |
     /// | group, topics, workflow, admin, an application's | yes | yes | yes |
     /// | any other number below 1024 | no | no | no |
@@ -38,7 +42,9 @@ impl Service {
     pub const fn admits(self, role: Role) -> bool {
         match self {
             Self::RAFT => matches!(role, Role::Core),
-            Self::GOSSIP | Self::ACTOR | Self::CERTIFICATE => matches!(role, Role::Core | Role::Edge),
+            Self::GOSSIP | Self::ACTOR | Self::SHARE | Self::RPC | Self::CERTIFICATE => {
+                matches!(role, Role::Core | Role::Edge)
+            }
             Self::GROUP | Self::TOPICS | Self::WORKFLOW | Self::ADMIN => true,
             Self(number) => number >= Self::APPLICATION.0,
         }
@@ -54,6 +60,8 @@ impl Service {
             Self::ADMIN => Some("admin"),
             Self::ACTOR => Some("actor"),
             Self::CERTIFICATE => Some("certificate"),
+            Self::SHARE => Some("share"),
+            Self::RPC => Some("rpc"),
             _ => None,
         }
     }
@@ -84,8 +92,9 @@ mod tests {
         let row = |service: Service| [Role::Core, Role::Edge, Role::Admin].map(|role| service.admits(role));
         assert_eq!(row(Service::RAFT), [true, false, false]);
         assert_eq!(row(Service::GOSSIP), [true, true, false]);
-        assert_eq!(row(Service::ACTOR), [true, true, false]);
-        assert_eq!(row(Service::CERTIFICATE), [true, true, false]);
+        for service in [Service::ACTOR, Service::SHARE, Service::RPC, Service::CERTIFICATE] {
+            assert_eq!(row(service), [true, true, false], "{service}");
+        }
         for service in [Service::GROUP, Service::TOPICS, Service::WORKFLOW, Service::ADMIN, Service(1024)] {
             assert_eq!(row(service), [true, true, true], "{service}");
         }

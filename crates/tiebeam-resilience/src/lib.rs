@@ -1,55 +1,60 @@
-//! Backs off, pure and with time given.
+//! Keeps load from becoming failure: backs off, breaks circuits, limits, sheds, sizes pools. Pure: time and chance are given.
 //!
-//! Floor 1: no clock, no entropy. A caller hands in random bits and gets back how long to wait.
+//! Floor 1: no clock, no entropy, no waiting. Each part is a value that its owner asks and tells, and each can be used alone:
+//!
+//! | Part | Question it answers |
+//! |---|---|
+//! | [`Backoff`], [`Delays`] | how long to wait before trying again |
+//! | [`RetryBudget`] | whether to try again at all |
+//! | [`Breaker`] | whether to call somebody who failed lately |
+//! | [`TokenBucket`] | whether this much may pass now |
+//! | [`Bulkhead`] | who runs, who waits, who is refused |
+//! | [`Limiter`] | how many may be under way, learned from how long they take |
+//! | [`Shedder`] | whether a request can still be done in time |
+//! | [`CodelQueue`] | whom to drop from a queue that stays long |
+//! | [`PoolSizer`] | how many workers there should be |
+//!
+//! **Contract.** Time is handed in as an [`Instant`](tiebeam_wire::Instant) and never goes back; a moment earlier than the
+//! last one counts as the last one. Randomness is handed in as 64 bits. Equal inputs give equal answers. Nothing here
+//! waits, and nothing is unbounded: what grows has a limit in its configuration.
+//!
+//! **Figures.** Each part has a `snapshot` of plain counters since it was made, for whoever exports them.
+
+mod backoff;
+mod retry_budget;
+mod window;
+
+mod breaker;
+
+mod bulkhead;
+mod token_bucket;
+
+mod codel;
+mod limiter;
+mod shedder;
+
+mod pool_sizer;
+
+pub use backoff::{Backoff, Delays, Jitter};
+pub use breaker::{Breaker, BreakerConfig, BreakerSnapshot, BreakerState, Outcome, Permit, Refused};
+pub use bulkhead::{Bulkhead, BulkheadConfig, BulkheadSnapshot, Entry};
+pub use codel::{CodelConfig, CodelQueue, CodelSnapshot, Popped};
+pub use limiter::{Algorithm, Full, Limiter, LimiterConfig, LimiterSnapshot, Sample};
+pub use pool_sizer::{Load, PoolConfig, PoolSizer, PoolSnapshot, Resize};
+pub use retry_budget::{RetryBudget, RetryBudgetConfig, RetryBudgetSnapshot};
+pub use shedder::{Shed, Shedder, ShedderSnapshot};
+pub use token_bucket::{Short, TokenBucket, TokenBucketConfig, TokenBucketSnapshot};
 
 use std::time::Duration;
 
-/// Exponential backoff with equal jitter: attempt *n* waits between half of and all of `first * 2^n`, at most `max`.
-///
-/// Jitter keeps callers that failed together from coming back together (Brooker, "Exponential Backoff And Jitter",
-/// 2015); half of the delay is kept so that a retry never comes at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Backoff {
-    /// The longest delay before the first retry.
-    pub first: Duration,
-    /// The longest delay before any retry.
-    pub max: Duration,
+/// A duration in nanoseconds; the longest that fits if it doesn't.
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-impl Backoff {
-    /// Returns the delay before retry number `attempt` (0 for the first); `random` are 64 random bits.
-    #[must_use]
-    pub fn delay(&self, attempt: u32, random: u64) -> Duration {
-        let nanos = |d: Duration| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX);
-        let factor = 1_u64.checked_shl(attempt.min(63)).unwrap_or(u64::MAX);
-        let ceiling = nanos(self.first).saturating_mul(factor).min(nanos(self.max));
-        let half = ceiling / 2;
-        // Multiply-shift spreads the bits over the range without the bias of a remainder (Lemire, 2019).
-        let spread = (u128::from(random) * u128::from(ceiling - half + 1)) >> 64;
-        Duration::from_nanos(half + u64::try_from(spread).unwrap_or(0))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(5) };
-
-    #[test]
-    fn delay_doubles_up_to_the_maximum() {
-        let longest: Vec<u128> = (0..8).map(|n| BACKOFF.delay(n, u64::MAX).as_millis()).collect();
-        assert_eq!(longest, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
-    }
-
-    #[test]
-    fn delay_is_at_least_half() {
-        let shortest: Vec<u128> = (0..3).map(|n| BACKOFF.delay(n, 0).as_millis()).collect();
-        assert_eq!(shortest, [50, 100, 200]);
-    }
-
-    #[test]
-    fn attempt_beyond_any_shift_stays_at_the_maximum() {
-        assert_eq!(BACKOFF.delay(u32::MAX, u64::MAX), Duration::from_secs(5));
-    }
+/// Spreads 64 random bits over the numbers from 0 to `last`, both included.
+fn spread(random: u64, last: u64) -> u64 {
+    // Multiply-shift, without the bias of a remainder (Lemire, 2019).
+    let product = u128::from(random) * (u128::from(last) + 1);
+    u64::try_from(product >> 64).unwrap_or(last)
 }

@@ -15,13 +15,14 @@ use tokio::sync::watch;
 
 use crate::cluster::events::Live;
 use crate::node::Node;
-use crate::{Member, PeerIdentity, gossip, mesh, router};
+use crate::{Member, PeerIdentity, gossip, mesh, router, sharing};
 
 pub(crate) struct Session {
     pub(crate) peer: Peer,
     pub(crate) serial: u64,
     pub(crate) lanes: [LaneSender; LANES as usize],
     pub(crate) gossip: LaneSender,
+    pub(crate) sharing: [LaneSender; sharing::LANES as usize],
     drained: watch::Sender<bool>,
 }
 
@@ -47,6 +48,7 @@ pub(super) fn start(node: &Arc<Node>, peer: Peer) {
     let session = Arc::new(Session {
         lanes: array::from_fn(|n| peer.lane(Lane { service: Service::ACTOR, index: u8::try_from(n).unwrap_or(0) })),
         gossip: peer.lane(gossip::LANE),
+        sharing: array::from_fn(|n| peer.lane(Lane { service: Service::SHARE, index: u8::try_from(n).unwrap_or(0) })),
         peer: peer.clone(),
         serial,
         drained: watch::Sender::new(false),
@@ -58,6 +60,7 @@ pub(super) fn start(node: &Arc<Node>, peer: Peer) {
         view.dialler.connected(peer.node());
         view.live.insert(peer.node(), Live { serial, member });
     }
+    node.sharing.up(node, peer.node(), peer.incarnation());
     node.changed();
     tracing::info!(peer = %peer.identity(), incarnation = %peer.incarnation(), address = %peer.address(), "node up");
     peer.serve(handler(node, &peer));
@@ -85,6 +88,7 @@ pub(super) fn end(node: &Node, session: &Session) {
     }
     // From here on nothing is queued on the session, so all that was taken and is lost is covered by what follows.
     node.system.node_down(peer.node(), peer.incarnation());
+    node.sharing.down(node, peer.node(), peer.incarnation());
     {
         let mut view = node.view();
         view.live.remove(&peer.node());
@@ -140,6 +144,12 @@ impl tiebeam_net::Handler for Inbound {
             // Gossip repeats itself; what finds no room will come again.
             Service::GOSSIP => drop(self.node.gossip.try_send((self.peer.address(), frame))),
             Service::ACTOR => self.signal(&frame),
+            Service::SHARE => {
+                if let Err(error) = self.node.sharing.frame(&self.node, &self.identity, lane.index, frame) {
+                    tracing::warn!(peer = %self.identity.node, error, "message to many can't be taken");
+                    self.peer.close(Reason::Protocol, "message to many can't be taken");
+                }
+            }
             service => {
                 tracing::debug!(peer = %self.identity.node, %service, "frame of a service without lanes dropped")
             }

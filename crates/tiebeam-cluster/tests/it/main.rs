@@ -2,7 +2,15 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on should stop there")]
 
 mod actors;
+mod ear;
+mod groups;
 mod guard;
 mod host;
 mod membership;
+mod names;
+mod presence;
+mod pubsub;
 mod requests;
+mod rpc;
+mod split;
+mod tasks;
