@@ -22,8 +22,8 @@ pub trait Router: Send + Sync {
     /// [`System::node_down`](crate::System::node_down), after which nothing more of that connection is delivered.
     fn route(&self, to: NodeId, signal: RemoteSignal) -> Result<(), NoConnection>;
 
-    /// Sends what it has gathered. Called after [`Router::route`], at once outside of actors, and by workers before they
-    /// sleep and at least every 16 turns, so that one packet carries what many actors send.
+    /// Sends what it has gathered. Called after [`Router::route`]: at once outside of actors; for actors when their worker
+    /// has nothing else to do, and after the first turn that ends 50 us later, so that one packet carries what many send.
     fn flush(&self) {}
 
     /// Takes in what has arrived, if that can be done here and now.

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use crossbeam_deque::{Injector, Steal, Stealer, Worker as Queue};
 use futures::task::AtomicWaker;
+use tiebeam_wire::Instant;
 
 use crate::Polled;
 use crate::raw::ready::Ready;
@@ -33,6 +34,9 @@ const TURNS_MAX: u32 = 1024;
 /// How long a worker runs processes before tokio's other tasks get their turn, looked at after every few.
 const TURN_TIME_MAX: Duration = Duration::from_micros(200);
 const TURNS_PER_LOOK: u32 = 16;
+
+/// For how long a worker gathers what its processes send to other nodes, looked at after each turn.
+const GATHER_MAX: Duration = Duration::from_micros(50);
 
 /// How often in a row the next seat goes before the queue: two that wake each other must not keep the others waiting.
 const NEXT_MAX: u32 = 3;
@@ -106,6 +110,8 @@ thread_local! {
     static LOCAL: RefCell<Option<Local>> = const { RefCell::new(None) };
     /// The worker's next seat, apart from the rest since most go there.
     static NEXT: Cell<Option<Ready>> = const { Cell::new(None) };
+    /// Since when something waits that processes of the worker have sent to other nodes.
+    static UNSENT: Cell<Option<Instant>> = const { Cell::new(None) };
     /// Names the workers of which the thread runs one; compared and never followed.
     static SHARED: Cell<*const Shared> = const { Cell::new(ptr::null()) };
 }
@@ -116,8 +122,17 @@ impl Scheduler {
     }
 
     /// Says whether this thread runs a worker of it.
-    pub(crate) fn runs_here(&self) -> bool {
+    fn runs_here(&self) -> bool {
         self.shared.get().is_some_and(|shared| ptr::eq(Arc::as_ptr(shared), SHARED.get()))
+    }
+
+    /// Notes that something is to be sent to another node; says whether a worker will see to it.
+    pub(crate) fn gathers(&self) -> bool {
+        let runs_here = self.runs_here();
+        if runs_here && UNSENT.get().is_none() {
+            UNSENT.set(Some(tiebeam_world::now()));
+        }
+        runs_here
     }
 
     /// Starts the workers unless they run. `watch` is told of the workers; the arguments of the first call count.
@@ -338,12 +353,11 @@ impl Worker {
             }
             self.shared.seats[self.index].serial.store(0, Ordering::Relaxed);
             turns += 1;
-            let looks = turns % TURNS_PER_LOOK == 0;
-            if looks {
-                self.shared.hooks.flush();
+            if UNSENT.get().is_some_and(|since| tiebeam_world::now().since(since) > GATHER_MAX) {
+                self.flush();
             }
-            if turns >= TURNS_MAX || (looks && is_late()) {
-                self.shared.hooks.flush();
+            if turns >= TURNS_MAX || (turns % TURNS_PER_LOOK == 0 && is_late()) {
+                self.flush();
                 return pass(cx);
             }
         }
@@ -365,8 +379,8 @@ impl Worker {
     /// Sends what is to be sent, and takes in what arrives as long as that is likely: an answer that is on its way comes
     /// sooner than this thread would be woken, as BEAM's schedulers reckon too (`+sbwt`). One worker at a time does.
     fn poll_others(&mut self, nexts: &mut u32, is_late: impl Fn() -> bool) -> Found {
+        self.flush();
         let shared = Arc::clone(&self.shared);
-        shared.hooks.flush();
         if shared.is_polled.swap(true, Ordering::Acquire) {
             return Found::Nothing;
         }
@@ -384,7 +398,17 @@ impl Worker {
             std::hint::spin_loop();
         };
         shared.is_polled.store(false, Ordering::Release);
+        // What has arrived may have been answered here, on behalf of processes that are gone.
+        self.flush();
         found
+    }
+
+    /// Sends to other nodes what processes have sent, if there is anything.
+    #[inline]
+    fn flush(&self) {
+        if UNSENT.take().is_some() {
+            self.shared.hooks.flush();
+        }
     }
 
     /// Goes to sleep unless there is work after all.

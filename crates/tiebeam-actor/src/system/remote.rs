@@ -103,7 +103,7 @@ impl System {
         let router = router.as_ref().ok_or(NoConnection)?;
         router.route(to, signal)?;
         // A worker gathers what its processes send.
-        if !self.inner.scheduler.runs_here() {
+        if !self.inner.scheduler.gathers() {
             router.flush();
         }
         Ok(())
