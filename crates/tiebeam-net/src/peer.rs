@@ -142,7 +142,8 @@ impl Peer {
     pub fn lane(&self, lane: Lane) -> LaneSender {
         assert!(lane.index < LANES, "lane {} of {LANES}", lane.index);
         let connection = &self.inner.connection;
-        LaneSender::new(connection.link(), connection.lane(lane, self.inner.lane_bytes_max))
+        let ended = Arc::clone(&self.inner.ended);
+        LaneSender::new(connection.link(), connection.lane(lane, self.inner.lane_bytes_max), ended)
     }
 
     /// Closes the connection and tells the peer why.

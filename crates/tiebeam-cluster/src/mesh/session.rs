@@ -3,7 +3,7 @@
 use std::array;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -109,13 +109,15 @@ pub(super) fn handler(node: &Arc<Node>, peer: &Peer) -> Arc<Inbound> {
         role: peer.identity().role,
         name: peer.identity().name.clone(),
     };
-    Arc::new(Inbound { node: Arc::clone(node), peer: peer.clone(), identity })
+    Arc::new(Inbound { node: Arc::clone(node), peer: peer.clone(), identity, early_said: AtomicBool::new(false) })
 }
 
 pub(crate) struct Inbound {
     node: Arc<Node>,
     peer: Peer,
     identity: PeerIdentity,
+    /// Whether it was said already that the peer speaks for a start to come: it could fill this node's log.
+    early_said: AtomicBool,
 }
 
 impl tiebeam_net::Handler for Inbound {
@@ -167,7 +169,9 @@ impl Inbound {
             }
             Ok(signal) => {
                 let sender = signal.pair().0;
-                tracing::warn!(peer = %self.identity.node, %sender, "signal of a start to come dropped");
+                if !self.early_said.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(peer = %self.identity.node, %sender, "signals of a start to come are dropped");
+                }
             }
             // A hole in the order would be worse than no connection.
             Err(error) => {

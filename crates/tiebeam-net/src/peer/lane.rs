@@ -5,8 +5,8 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use quinn_proto::VarInt;
@@ -14,7 +14,7 @@ use quinn_proto::VarInt;
 use super::FRAME_BYTES_MAX;
 use crate::Service;
 use crate::quic::{self, OutLane};
-use crate::refusal::Reason;
+use crate::refusal::{Reason, Refusal};
 
 /// Lanes of one service. A pair of actors always takes the same one, so a lost packet stalls one pair in sixteen.
 pub const LANES: u8 = 16;
@@ -60,6 +60,8 @@ pub enum SendError {
 pub struct LaneSender {
     connection: quic::Link,
     lane: Arc<OutLane>,
+    /// Why this node closed the connection, if it did.
+    ended: Arc<OnceLock<Refusal>>,
 }
 
 /// What waits in a lane.
@@ -81,8 +83,8 @@ impl fmt::Debug for LaneSender {
 }
 
 impl LaneSender {
-    pub(super) const fn new(connection: quic::Link, lane: Arc<OutLane>) -> Self {
-        Self { connection, lane }
+    pub(super) const fn new(connection: quic::Link, lane: Arc<OutLane>, ended: Arc<OnceLock<Refusal>>) -> Self {
+        Self { connection, lane, ended }
     }
 
     /// Queues `frame` behind all earlier ones and writes what the network takes, without waiting.
@@ -114,6 +116,7 @@ impl LaneSender {
             Err(error @ SendError::Overflow { .. }) => {
                 drop(waiting);
                 let detail = format!("{:?} is full", self.lane.lane);
+                let _ = self.ended.set(Refusal::local(Reason::Overflow, detail.clone()));
                 self.connection.close(Reason::Overflow.code(), detail.into());
                 return Err(error);
             }

@@ -134,6 +134,7 @@ async fn full_lane_closes_the_connection() {
     // The word of it is one packet behind a megabyte of others, and like them can be lost; the connection ends anyway.
     assert!(matches!(pair.echoer.closed().await.reason, Reason::Overflow | Reason::Lost));
     assert_eq!(lane.send("more".into()), Err(error));
+    assert_eq!(pair.asker.close_reason().unwrap().reason, Reason::Overflow, "this side knows why it closed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
