@@ -23,6 +23,7 @@ pub(crate) struct State {
     pub(crate) log: Log,
     /// The first invariant that broke.
     pub(crate) failure: Option<String>,
+    pub(crate) is_healed: bool,
     pub(crate) paused_nanos: BTreeMap<NodeId, u64>,
     pub(crate) sent_bytes: u64,
     logs_datagrams: bool,
@@ -36,6 +37,7 @@ impl Outside {
             network: Network::new(seed),
             log: Log::default(),
             failure: None,
+            is_healed: false,
             paused_nanos: BTreeMap::new(),
             sent_bytes: 0,
             logs_datagrams: true,
@@ -51,6 +53,12 @@ impl Outside {
     #[must_use]
     pub fn now(&self) -> u64 {
         self.state().now
+    }
+
+    /// Says whether all faults are over: nothing new is begun that would have to come right in the end.
+    #[must_use]
+    pub fn is_healed(&self) -> bool {
+        self.state().is_healed
     }
 
     /// For how many nanoseconds the node was paused until now, all pauses and jumps of its clock together.

@@ -98,6 +98,7 @@ fn go(plan: Plan, simulation: &mut Simulation, workloads: &[Arc<dyn Workload>]) 
     simulation.run_until(until);
     simulation.outside().tell(tiebeam_wire::NodeId(0), "everything is healed".to_owned());
     faults::heal(simulation);
+    simulation.outside().state().is_healed = true;
     let joined_at = join(simulation, until + JOINED_NANOS_MAX)?;
     simulation.run_until(until + plan.quiet_s * SECOND);
     let latest = nodes.iter().map(|node| (*node, simulation.incarnation(*node))).collect();

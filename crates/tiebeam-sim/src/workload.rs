@@ -6,6 +6,7 @@
 
 mod calls;
 mod members;
+mod sharing;
 mod streams;
 mod ties;
 
@@ -20,6 +21,7 @@ use crate::site::Site;
 
 pub use calls::Calls;
 pub use members::Members;
+pub use sharing::Sharing;
 pub use streams::Streams;
 pub use ties::Ties;
 
@@ -59,6 +61,7 @@ pub fn all() -> Vec<Arc<dyn Workload>> {
         Arc::new(Streams::default()),
         Arc::new(Ties::default()),
         Arc::new(Calls::default()),
+        Arc::new(Sharing::default()),
     ]
 }
 
