@@ -130,6 +130,10 @@ impl<R: Send + 'static> ReplyTo<R> {
             Slot::Nobody => return,
             Slot::Local(caller) if caller.is_closed() => return,
             Slot::Local(caller) => Box::new(move |error| caller.send(Err(error))),
+            // Not handled because its time was up, which the caller may be about to find out by itself.
+            Slot::Remote(remote) if tiebeam_world::now() > remote.0.deadline => {
+                return remote.0.answer(Err(CallError::Timeout));
+            }
             Slot::Remote(remote) => Box::new(move |error| remote.0.answer(Err(error))),
         };
         match self.callee.take() {
