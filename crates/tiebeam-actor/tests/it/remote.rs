@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tiebeam_actor::{
-    Actor, CallError, Config, Ctx, Deferred, ExitReason, Handler, Info, NoConnection, Pid, RemoteSignal, ReplyTo,
-    Router, System, Table,
+    Actor, CallError, Config, Ctx, Deferred, Dest, ExitReason, Handler, Info, NoConnection, Pid, Ref, RemoteSignal,
+    ReplyTo, Router, System, Table,
 };
 use tiebeam_wire::{Incarnation, NodeId, codec};
 
@@ -406,18 +406,40 @@ async fn unlink_and_demonitor_work_across_nodes() {
     assert_eq!(near.heard().await, []);
 }
 
+/// Keeps what is sent.
+struct Recorder(Arc<Mutex<Vec<RemoteSignal>>>);
+
+impl Router for Recorder {
+    fn route(&self, _: NodeId, signal: RemoteSignal) -> Result<(), NoConnection> {
+        self.0.lock().unwrap().push(signal);
+        Ok(())
+    }
+}
+
+/// Fails if the caller hears that it was forgotten: it may still look when the answer comes, and would take it for a fault.
+#[tokio::test(start_paused = true)]
+async fn call_whose_time_is_up_is_not_handled_and_told_so() {
+    let pair = pair();
+    let (_, pid) = counter(&pair).await;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    pair.far.install_router(Arc::new(Recorder(Arc::clone(&seen))));
+    pair.far.suspend(pid).await.unwrap();
+    let from = Pid { node: NodeId(1), incarnation: Incarnation(1), serial: 7 };
+    let call = Ref { node: NodeId(1), incarnation: Incarnation(1), serial: 9 };
+    let (to, body) = (Dest::Pid(pid), codec::encode(1, &Add(1)).into());
+    pair.far.deliver(NodeId(1), RemoteSignal::Message { from, to, tag: 1, body, reply: Some(call), deadline_ms: 5 });
+    tiebeam_world::sleep(Duration::from_millis(10)).await;
+    pair.far.resume(pid).await.unwrap();
+    settle().await;
+    let result = Err(CallError::Timeout);
+    assert_eq!(*seen.lock().unwrap(), [RemoteSignal::Reply { from: pid, to: from, call, result }]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn result_comes_before_down_across_nodes() {
     let pair = pair();
     let sink = probe(&pair.near).await;
     let seen = Arc::new(Mutex::new(Vec::new()));
-    struct Recorder(Arc<Mutex<Vec<RemoteSignal>>>);
-    impl Router for Recorder {
-        fn route(&self, _: NodeId, signal: RemoteSignal) -> Result<(), NoConnection> {
-            self.0.lock().unwrap().push(signal);
-            Ok(())
-        }
-    }
     let worker = probe(&pair.far).await;
     let (far_pid, sink_pid) = (worker.addr.pid(), sink.addr.pid());
     sink.run(move |ctx| ctx.monitor(far_pid)).await;
