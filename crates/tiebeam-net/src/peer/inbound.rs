@@ -1,5 +1,6 @@
 //! Serves what a peer opens.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -45,7 +46,15 @@ pub(super) fn start(peer: &Peer, handler: Arc<dyn Handler>) {
         too_large_said: AtomicBool::new(false),
         unread_said: AtomicBool::new(false),
     });
-    let take = Box::new(move |lane, frame| handler.frame(lane, frame));
+    let (connection, ended) = (peer.inner.connection.clone(), Arc::clone(&peer.inner.ended));
+    let take = Box::new(move |lane, frame| {
+        // Frames of all peers are handed over by the same few threads, which must not die of one of them; and without it the
+        // order has a hole.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| handler.frame(lane, frame))) {
+            tracing::error!(?lane, panic = tiebeam_world::panic_message(&*panic), "handler of a frame panicked");
+            close(&connection, &ended, Reason::Protocol, "handler of a frame panicked");
+        }
+    });
     let taker = Arc::new(Taker { identity: peer.inner.identity.clone(), take });
     peer.inner.connection.serve(&taker);
     drop(tiebeam_world::spawn("net.requests", async move {

@@ -1,13 +1,15 @@
 //! Requests and lanes between two nodes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::join_all;
-use tiebeam_net::{FRAME_BYTES_MAX, Lane, Reason, RequestError, SendError, Service};
+use futures::FutureExt;
+use futures::future::{BoxFuture, join_all};
+use tiebeam_net::{Declined, FRAME_BYTES_MAX, Handler, Lane, Reason, RequestError, SendError, Service};
 use tiebeam_wire::Role;
 
-use crate::pair::{Echo, pair, pair_of};
+use crate::pair::{Echo, authority, endpoint, meet, pair, pair_of};
 
 const LANE: Lane = Lane { service: Service::ACTOR, index: 3 };
 
@@ -114,6 +116,33 @@ async fn frames_of_a_lane_keep_their_order() {
         assert_eq!((*lane, &frame[..]), (LANE, &u32::try_from(n).unwrap().to_be_bytes()[..]));
     }
     assert_eq!((frames[20_000].1.len(), &frames[20_001].1[..]), (1 << 20, &b"last"[..]));
+}
+
+/// Fails if the thread that hands frames over dies with it: the node would be deaf.
+#[tokio::test(flavor = "multi_thread")]
+async fn panic_over_a_frame_ends_its_connection_alone() {
+    struct Panics;
+    impl Handler for Panics {
+        fn request(&self, _: Service, body: Bytes) -> BoxFuture<'static, Result<Bytes, Declined>> {
+            std::future::ready(Ok(body)).boxed()
+        }
+
+        fn frame(&self, _: Lane, _: Bytes) {
+            panic!("no frames here");
+        }
+    }
+    let authority = authority();
+    let acceptor = endpoint(&authority, 1, Role::Core);
+    let mut peers = Vec::new();
+    for node in [2, 3] {
+        let dialler = endpoint(&authority, node, Role::Core);
+        let (asker, served) = meet(&dialler, &acceptor, None).await;
+        served.as_ref().unwrap().serve(Arc::new(Panics));
+        peers.push((dialler, asker.unwrap(), served));
+    }
+    peers[0].1.lane(LANE).send("boom".into()).unwrap();
+    assert_eq!(peers[0].1.closed().await.reason, Reason::Protocol);
+    assert_eq!(peers[1].1.request(Service::GROUP, "fine".into()).await.unwrap(), "fine");
 }
 
 /// A peer that doesn't read may not fill this node's memory; the connection goes, rather than a frame in the midst.
