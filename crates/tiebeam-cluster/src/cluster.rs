@@ -21,8 +21,10 @@ use crate::mesh::dialler::Dialler;
 use crate::node::{Node, Version, View, lock};
 use crate::router::LaneRouter;
 use crate::sharing::Sharing;
+use crate::voters::VotersCell;
 use crate::{
-    Config, Groups, Handler, Member, MemberEvent, Names, PeerIdentity, Presence, PubSub, RemoteTasks, RequestError, Rpc,
+    Config, Groups, Handler, Member, MemberEvent, Names, PeerIdentity, Presence, PubSub, RemoteTasks, RequestError,
+    Rpc, Voters,
 };
 use crate::{gossip, mesh, sharing};
 
@@ -320,6 +322,23 @@ impl Cluster {
         self.node.sharing.forget(&self.node, node);
     }
 
+    /// The nodes whose majority decides, as far as this node knows.
+    #[must_use]
+    pub fn voters(&self) -> Arc<Voters> {
+        self.node.voters.now()
+    }
+
+    /// Waits on changes of the voters.
+    pub fn watch_voters(&self) -> watch::Receiver<Arc<Voters>> {
+        self.node.voters.watch()
+    }
+
+    /// Takes in a change of the voters that consensus made; says whether it was later than what this node knew. Members
+    /// of the cluster tell it to nobody: each learns it from the log.
+    pub fn set_voters(&self, voters: Voters) -> bool {
+        self.node.voters.set(voters)
+    }
+
     /// This node's number.
     #[must_use]
     pub fn node(&self) -> NodeId {
@@ -389,6 +408,7 @@ impl Node {
             dialler.configure(now, *address, Some(*node));
         }
         let sharing = Sharing::new(me.node, me.incarnation);
+        let voters = VotersCell::new(config.voters.clone());
         let view = View { known: BTreeMap::new(), live: BTreeMap::new(), dialler };
         Self {
             config,
@@ -407,6 +427,7 @@ impl Node {
             chitchat: Mutex::new(None),
             tasks: Mutex::default(),
             sharing,
+            voters,
         }
     }
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 use tiebeam_resilience::Backoff;
 use tiebeam_wire::NodeId;
 
+use crate::Voters;
+
 /// All that a cluster is told.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -13,6 +15,9 @@ pub struct Config {
     pub seeds: Vec<SocketAddr>,
     /// Nodes whose number and address are known before gossip tells them: usually the core nodes.
     pub peers: Vec<(NodeId, SocketAddr)>,
+    /// The core nodes whose majority decides, as the cluster was born with them; the same on all nodes. Default none: then
+    /// nothing that needs a majority can be used.
+    pub voters: Voters,
     /// How often a node gossips. Default 200 ms.
     pub gossip_interval: Duration,
     /// How long to wait before a lost or refused connection is dialled again. Default 50 ms to 5 s.
@@ -24,11 +29,12 @@ pub struct Config {
 impl Config {
     /// Returns a configuration with all defaults, without seeds and peers.
     #[must_use]
-    pub const fn new(net: tiebeam_net::Config) -> Self {
+    pub fn new(net: tiebeam_net::Config) -> Self {
         Self {
             net,
             seeds: Vec::new(),
             peers: Vec::new(),
+            voters: Voters::default(),
             gossip_interval: Duration::from_millis(200),
             dial_backoff: Backoff { first: Duration::from_millis(50), max: Duration::from_secs(5) },
             members_max: 500,

@@ -35,6 +35,7 @@ mod router;
 mod sharing;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+mod voters;
 
 pub mod groups;
 pub mod names;
@@ -56,3 +57,4 @@ pub use sharing::plane::ShareError;
 pub use sharing::watch::{Monitoring, WatchError};
 pub use tasks::RemoteTasks;
 pub use tiebeam_net::Service;
+pub use voters::Voters;

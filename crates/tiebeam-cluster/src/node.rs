@@ -16,6 +16,7 @@ use crate::cluster::events::Live;
 use crate::mesh::dialler::Dialler;
 use crate::mesh::session::Session;
 use crate::sharing::Sharing;
+use crate::voters::VotersCell;
 use crate::{Config, Handler, Member};
 
 /// What subscribers wait on.
@@ -64,6 +65,7 @@ pub(crate) struct Node {
     pub(crate) chitchat: Mutex<Option<chitchat::ChitchatHandle>>,
     pub(crate) tasks: Mutex<Vec<TaskGuard>>,
     pub(crate) sharing: Sharing,
+    pub(crate) voters: VotersCell,
 }
 
 impl Node {

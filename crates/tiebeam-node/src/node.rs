@@ -217,6 +217,8 @@ fn cluster_config(
     }
     let mut cluster = tiebeam_cluster::Config::new(net);
     cluster.peers = config.cores().into_iter().filter(|(id, _)| *id != config.id()).collect();
+    let voters = config.cores().into_keys().collect();
+    cluster.voters = tiebeam_cluster::Voters { version: 0, nodes: voters };
     Ok(cluster)
 }
 

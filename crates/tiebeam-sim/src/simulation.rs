@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use tiebeam_cluster::{Cluster, Config};
+use tiebeam_cluster::{Cluster, Config, Voters};
 use tiebeam_net::ca::{Authority, AuthorityError};
 use tiebeam_net::{Cookie, Credentials, Identity};
 use tiebeam_wire::{Incarnation, NodeId, Role};
@@ -99,6 +99,7 @@ impl Simulation {
         net.advertise = Some(address(node));
         let mut config = Config::new(net);
         config.seeds = self.nodes.iter().take(SEED_NODES).map(|node| address(*node)).collect();
+        config.voters = Voters { version: 0, nodes: self.nodes.iter().copied().collect() };
         self.outside.tell(node, format!("starts as {incarnation}"));
         self.outside.state().turn = node;
         let work = Arc::clone(&self.work);
