@@ -163,6 +163,11 @@ impl Peer {
         self.inner.connection.drain();
     }
 
+    #[cfg(test)]
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.inner.connection
+    }
+
     /// Says why the connection has ended; none while it is open.
     #[must_use]
     pub fn close_reason(&self) -> Option<Refusal> {

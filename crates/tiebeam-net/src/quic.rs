@@ -10,6 +10,7 @@
 //!
 //! Further reading: quinn's `endpoint.rs` and `connection.rs`, whose rules for wakers and for dropped handles hold here.
 
+mod congestion;
 mod connection;
 mod drive;
 mod endpoint;
@@ -19,6 +20,7 @@ mod socket;
 mod stream;
 mod timers;
 
+pub(crate) use congestion::Congestion;
 pub(crate) use connection::{Connection, Link};
 pub(crate) use endpoint::{Endpoint, Incoming};
 pub(crate) use lanes::{OutLane, Taker};

@@ -49,6 +49,7 @@ pub(crate) fn config(config: &Config) -> Arc<TransportConfig> {
         // A slice of each stream in turn: taken one after the other, a lane full of large bodies kept a ping on another lane
         // waiting for 200 ms, and by turns for 17 ms, at no loss of bandwidth (`make bench-net`, ping in flood).
         .send_fairness(true)
+        .congestion_controller_factory(Arc::new(quic::Congestion::default()))
         .datagram_receive_buffer_size(None);
     Arc::new(transport)
 }

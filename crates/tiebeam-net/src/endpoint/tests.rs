@@ -59,6 +59,33 @@ impl Handler for Nothing {
     fn frame(&self, _: Lane, _: Bytes) {}
 }
 
+struct Collected(tokio::sync::mpsc::UnboundedSender<Bytes>);
+
+impl Handler for Collected {
+    fn request(&self, _: Service, _: Bytes) -> BoxFuture<'static, Result<Bytes, Declined>> {
+        std::future::ready(Err(Declined::NoService)).boxed()
+    }
+
+    fn frame(&self, _: Lane, frame: Bytes) {
+        let _ = self.0.send(frame);
+    }
+}
+
+/// If it waited, this would never end; if it left without being noticed, the frame would never arrive.
+#[tokio::test]
+async fn frame_that_is_sent_while_the_connection_is_taken_waits_for_nobody_and_is_not_forgotten() {
+    let authority = Authority::ephemeral("skies").unwrap();
+    let (dialled, accepted) = meet(&endpoint(&authority, 1, |_| {}), &endpoint(&authority, 2, |_| {})).await;
+    let (dialled, accepted) = (dialled.unwrap(), accepted.unwrap());
+    let (sender, mut frames) = tokio::sync::mpsc::unbounded_channel();
+    accepted.serve(Arc::new(Collected(sender)));
+    let lane = dialled.lane(Lane { service: Service::ACTOR, index: 0 });
+    for n in 0..100_u8 {
+        dialled.connection().taken(|| lane.send(Bytes::copy_from_slice(&[n]))).unwrap();
+        assert_eq!(frames.recv().await.unwrap()[..], [n]);
+    }
+}
+
 /// It can't be shown a new certificate, and a connection must not outlive the old one.
 #[tokio::test]
 async fn connection_to_an_older_node_ends_with_the_certificate_that_it_saw() {

@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError, Weak};
 use std::task::Waker;
 
 use bytes::Bytes;
@@ -45,9 +45,13 @@ pub(super) struct Inner {
 
 /// The right to use a connection for a moment; when it is dropped, what was begun is sent.
 pub(super) struct Turn<'a> {
-    inner: &'a Inner,
     pub(super) state: MutexGuard<'a, State>,
+    // Dropped after the guard.
+    left: Left<'a>,
 }
+
+/// Whoever had the connection has left it.
+struct Left<'a>(&'a Inner);
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,7 +67,15 @@ impl Drop for Handle {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.state.drive(&self.inner.endpoint, &self.inner.notices);
+        let Left(inner) = &self.left;
+        self.state.drive(&inner.endpoint, &inner.notices);
+    }
+}
+
+impl Drop for Left<'_> {
+    fn drop(&mut self) {
+        // Whoever wanted to flush while the connection was taken didn't wait.
+        while self.0.notices.is_wanted.load(Ordering::SeqCst) && self.0.drive_unless_taken() {}
     }
 }
 
@@ -114,13 +126,13 @@ impl Inner {
 
     /// Asks the peer whether it lives, if it is at `address` and isn't being asked.
     pub(super) fn begin_probe(&self, address: SocketAddr) -> bool {
-        let mut state = lock(&self.state);
+        let mut turn = self.turn();
+        let state = &mut *turn.state;
         if state.proto.remote_address() != address || state.error.is_some() || state.probe.is_some() {
             return false;
         }
         state.probe = Some(state.proto.stats().udp_rx.datagrams);
         state.proto.ping();
-        state.drive(&self.endpoint, &self.notices);
         true
     }
 
@@ -134,26 +146,46 @@ impl Inner {
     }
 
     pub(super) fn turn(&self) -> Turn<'_> {
-        Turn { inner: self, state: lock(&self.state) }
+        Turn { state: lock(&self.state), left: Left(self) }
+    }
+
+    /// Looks at the state, or changes it without anything to be sent.
+    fn look<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
+        let _left = Left(self);
+        look(&mut lock(&self.state))
     }
 
     /// Changes the state on behalf of a handle that is being dropped, and leaves what follows to a task: a node whose runtime
     /// was dropped is dead, and sends nothing.
     pub(super) fn part(&self, change: impl FnOnce(&mut State, &Notices)) {
-        let mut state = lock(&self.state);
-        change(&mut state, &self.notices);
-        self.endpoint.drive_soon(state.handle);
+        self.look(|state| {
+            change(state, &self.notices);
+            self.endpoint.drive_soon(state.handle);
+        });
     }
 
     pub(super) fn close(&self, code: VarInt, reason: Bytes) {
         self.turn().state.close(code, reason, &self.notices);
     }
 
-    /// Writes what waits in the lanes.
+    /// Writes what waits in the lanes, or leaves it to whoever has the connection now. Waiting for it could take as long as
+    /// sending a window full of what others sent.
     pub(super) fn flush(&self) {
         // Before it looks: what is queued from here on marks the connection again.
         self.is_marked.store(false, Ordering::SeqCst);
-        drop(self.turn());
+        self.notices.is_wanted.store(true, Ordering::SeqCst);
+        drop(Left(self));
+    }
+
+    /// Moves the connection on, and says whether nobody else had it.
+    fn drive_unless_taken(&self) -> bool {
+        let mut state = match self.state.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return false,
+        };
+        state.drive(&self.endpoint, &self.notices);
+        true
     }
 }
 
@@ -231,6 +263,12 @@ impl Connection {
         Ok(self.streams(accepted.await?))
     }
 
+    /// Does something while the connection is taken.
+    #[cfg(test)]
+    pub(crate) fn taken<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.inner().look(|_| work())
+    }
+
     fn streams(&self, id: StreamId) -> (SendStream, RecvStream) {
         (SendStream::new(self.clone(), id), RecvStream::new(self.clone(), id))
     }
@@ -271,26 +309,27 @@ impl Connection {
     }
 
     pub(crate) fn close_reason(&self) -> Option<ConnectionError> {
-        lock(&self.inner().state).error.clone()
+        self.inner().look(|state| state.error.clone())
     }
 
     pub(crate) fn remote_address(&self) -> SocketAddr {
-        lock(&self.inner().state).proto.remote_address()
+        self.inner().look(|state| state.proto.remote_address())
     }
 
     /// What TLS knows of the peer.
     pub(crate) fn peer_identity(&self) -> Option<Box<dyn Any>> {
-        lock(&self.inner().state).proto.crypto_session().peer_identity()
+        self.inner().look(|state| state.proto.crypto_session().peer_identity())
     }
 
     /// What TLS has agreed on.
     pub(crate) fn handshake_data(&self) -> Option<Box<dyn Any>> {
-        lock(&self.inner().state).proto.crypto_session().handshake_data()
+        self.inner().look(|state| state.proto.crypto_session().handshake_data())
     }
 
     /// Fills `output` with what only the two ends of this connection can know (RFC 9266); says whether it could.
     pub(crate) fn export_keying_material(&self, output: &mut [u8], label: &[u8], context: &[u8]) -> bool {
-        let state = lock(&self.inner().state);
-        state.proto.crypto_session().export_keying_material(output, label, context).is_ok()
+        let export =
+            |state: &mut State| state.proto.crypto_session().export_keying_material(output, label, context).is_ok();
+        self.inner().look(export)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 use std::time::Instant;
 
@@ -21,6 +22,8 @@ pub(super) struct Notices {
     pub(super) closed: Notify,
     pub(super) incoming: Notify,
     pub(super) budget: Notify,
+    /// Whether somebody wants the lanes to be written who didn't wait for the connection.
+    pub(super) is_wanted: AtomicBool,
 }
 
 pub(super) struct State {
@@ -64,12 +67,9 @@ impl State {
     pub(super) fn drive(&mut self, endpoint: &endpoint::Shared, notices: &Notices) {
         let now = tiebeam_world::clock();
         loop {
-            if self.error.is_none() {
-                self.lanes.write(&mut self.proto);
-            }
-            let is_open = self.transmit(endpoint, now);
+            let sent = self.transmit(endpoint, notices, now);
             let again = self.take_events(endpoint, notices);
-            if !again || !is_open {
+            if !again || !sent {
                 break;
             }
         }
@@ -114,10 +114,15 @@ impl State {
     }
 
     /// Sends what there is to send; says whether the socket took all of it.
-    fn transmit(&mut self, endpoint: &endpoint::Shared, now: Instant) -> bool {
+    fn transmit(&mut self, endpoint: &endpoint::Shared, notices: &Notices, now: Instant) -> bool {
         let socket = &*endpoint.socket;
         let segments_max = socket.segments_max().min(SEGMENTS_MAX);
         loop {
+            // Before each call of the system: what comes to another lane meanwhile doesn't wait until a window is sent.
+            notices.is_wanted.store(false, Ordering::SeqCst);
+            if self.error.is_none() {
+                self.lanes.write(&mut self.proto);
+            }
             let transmit = match self.unsent.take() {
                 Some(transmit) => transmit,
                 None => {
