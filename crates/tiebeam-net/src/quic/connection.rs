@@ -75,7 +75,11 @@ impl Drop for Turn<'_> {
 impl Drop for Left<'_> {
     fn drop(&mut self) {
         // Whoever wanted to flush while the connection was taken didn't wait.
-        while self.0.notices.is_wanted.load(Ordering::SeqCst) && self.0.drive_unless_taken() {}
+        while self.0.notices.is_wanted.load(Ordering::SeqCst) {
+            if !self.0.drive_unless_taken() {
+                return;
+            }
+        }
     }
 }
 
