@@ -8,7 +8,7 @@
 #   DEMO_EXIT=1        the demo exits when it is done; status 0 only if every figure is exact
 
 .DEFAULT_GOAL := help
-.PHONY: help verify fix test sim oracle loom sanitize fuzz demo bench-actor crowd bench-net bench-peers doc
+.PHONY: help verify fix test sim oracle loom sanitize fuzz demo bench-actor crowd bench-net rolling bench-peers doc
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 SCENARIOS ?= 10000
 SEEDS ?= 200
@@ -66,6 +66,10 @@ crowd: ## show a million actors and a tree of 100,000 start and end, and a flood
 bench-net: ## measure actors across two nodes beside distributed Erlang over TLS; table, and target/bench/net.json
 	cargo build --release --locked --manifest-path testbed/bench-net/Cargo.toml --target-dir $(TARGET)
 	$(TARGET)/release/bench-net
+
+rolling: ## restart five nodes one after the other under a load of calls; table of what the callers noticed
+	cargo build --release --locked --manifest-path testbed/rolling/Cargo.toml --target-dir $(TARGET)
+	$(TARGET)/release/rolling $(ARGS)
 
 bench-peers: ## install what the benchmarks compare with, where that is allowed
 	scripts/bench-peers.sh

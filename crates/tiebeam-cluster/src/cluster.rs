@@ -369,6 +369,13 @@ impl Cluster {
         self.node.endpoint.connection_count()
     }
 
+    /// Prepares to leave: takes this node's actors out of groups, names and presence, so that nobody new finds them, and
+    /// refuses to take others in ([`ShareError::Draining`](crate::ShareError::Draining)). They run on, and connected nodes
+    /// have heard of it after about 50 ms. There is no way back but to start again.
+    pub fn drain(&self) {
+        self.node.sharing.drain_out(&self.node);
+    }
+
     /// Leaves: closes all connections and the endpoint, tells all ends, and waits until peers were told, at most for
     /// 1 s. A second call returns at once.
     pub async fn shutdown(&self) {

@@ -108,6 +108,13 @@ impl Sharing {
         self.tell(node, &Event::Down(ReplicaId::new(peer, incarnation)));
     }
 
+    /// Takes this node's actors out of everything that others find them by.
+    pub(crate) fn drain_out(&self, node: &Node) {
+        self.groups.drain_out(node);
+        self.names.drain_out(node);
+        self.presence.drain_out(node);
+    }
+
     /// Consensus says that a node never comes back.
     pub(crate) fn forget(&self, node: &Node, gone: NodeId) {
         self.tell(node, &Event::Forget(ReplicaId::new(gone, Incarnation(u64::MAX))));

@@ -9,6 +9,8 @@ use tiebeam_wire::{NodeId, Role};
 
 /// Longest name of a node or a cluster, in bytes: gossip repeats names in every digest.
 pub const NAME_BYTES_MAX: usize = 16;
+/// Longest that a node may drain, in milliseconds: what stops nodes soon loses its patience.
+const DRAIN_MS_MAX: u64 = 60_000;
 
 /// All sections, as read from the file.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -43,6 +45,10 @@ pub struct NodeSection {
     /// Where the node keeps everything. Default `/var/lib/tiebeam`.
     #[serde(default = "default_dir")]
     pub dir: PathBuf,
+    /// For how long the node serves on when it is told to stop, after it took itself out of groups, names and presence, in
+    /// milliseconds. Nobody finds its actors then, and what is under way can end. Default 500, at most 60,000.
+    #[serde(default = "default_drain_ms")]
+    pub drain_ms: u64,
 }
 
 /// Where the node listens.
@@ -109,6 +115,10 @@ const fn default_certificate_hours() -> u32 {
     168
 }
 
+const fn default_drain_ms() -> u64 {
+    500
+}
+
 fn default_dir() -> PathBuf {
     PathBuf::from("/var/lib/tiebeam")
 }
@@ -127,6 +137,7 @@ const KEYS: &[&str] = &[
     "node.name",
     "node.role",
     "node.dir",
+    "node.drain_ms",
     "listen.quic",
     "listen.http",
     "tls.ca",
@@ -233,6 +244,9 @@ impl Config {
         match self.node.role.parse::<Role>() {
             Ok(Role::Core | Role::Edge) => {}
             _ => return bad("node.role", &self.node.role, "a node is core or edge"),
+        }
+        if self.node.drain_ms > DRAIN_MS_MAX {
+            return bad("node.drain_ms", &self.node.drain_ms.to_string(), "expected 0 to 60000");
         }
         if self.cluster.cookie.len() < 16 {
             return bad("cluster.cookie", "(secret)", "a cookie has at least 16 bytes");

@@ -39,6 +39,7 @@ pub use services::{ServiceHost, Services};
 pub use status::api_counts;
 
 pub use tiebeam_actor as actor;
+pub use tiebeam_cluster as cluster;
 pub use tiebeam_log as log;
 pub use tiebeam_net::{Identity, ca, join};
 pub use tiebeam_topics as topics;

@@ -167,10 +167,15 @@ impl Node {
         Ok(())
     }
 
-    /// Stops the node in order: children of the root in reverse order of start, then groups, then connections. The other
+    /// Stops the node in order: it takes itself out of what others find it by and serves on for a while
+    /// ([`NodeSection::drain_ms`](crate::config::NodeSection::drain_ms)); then children of the root in reverse order of start, then groups, then connections. The other
     /// nodes are told.
     pub async fn stop(self) {
         drop(self._tasks);
+        let drain = Duration::from_millis(self.config.borrow().node.drain_ms);
+        tracing::info!(?drain, "node drains");
+        self.handle.cluster.drain();
+        tiebeam_world::sleep(drain).await;
         // An error means that the root is gone already.
         let _ = self.handle.root.stop(ExitReason::Shutdown).await;
         if let Some(groups) = self.groups {

@@ -82,6 +82,9 @@ pub enum ShareError {
         /// How many entries a shard holds.
         limit: usize,
     },
+    /// The node is about to leave, see [`Cluster::drain`](crate::Cluster::drain).
+    #[error("node is about to leave")]
+    Draining,
     /// This start of the node was forgotten by the others; it must start again.
     #[error("this start of the node was forgotten by the others")]
     Stopped,
@@ -108,6 +111,8 @@ pub(crate) struct Core<Kd: Kind> {
     outbox: VecDeque<(ReplicaId, Bytes)>,
     lost: VecDeque<Lost<Kd::Key>>,
     expelled: Option<Expulsion>,
+    /// Whether this node contributes nothing any more.
+    drains: bool,
     config: Config,
 }
 
@@ -123,6 +128,7 @@ impl<Kd: Kind> Core<Kd> {
             outbox: VecDeque::new(),
             lost: VecDeque::new(),
             expelled: None,
+            drains: false,
             config,
         }
     }
@@ -149,6 +155,9 @@ impl<Kd: Kind> Core<Kd> {
         key: &Kd::Key,
         value: Kd::Value,
     ) -> Result<bool, ShareError> {
+        if self.drains {
+            return Err(ShareError::Draining);
+        }
         let stamp = self.clock.stamp(wall_ms);
         let shard = self.shard_of(key);
         let put = self.replicator.update(now, shard, |map, me| map.put_beside(me, stamp, key.clone(), value));
@@ -172,6 +181,15 @@ impl<Kd: Kind> Core<Kd> {
         let _ = self.replicator.update(now, shard, |map, me| Ok(map.withdraw(me, key)));
         self.drain(wall_ms);
         true
+    }
+
+    /// Takes back all that this node contributed, and contributes nothing from now on.
+    pub(crate) fn drain_out(&mut self, now: Instant, wall_ms: u64) {
+        self.drains = true;
+        let keys: Vec<_> = self.own.keys().cloned().collect();
+        for key in keys {
+            self.withdraw(now, wall_ms, &key);
+        }
     }
 
     /// Takes back all that an actor contributed.
@@ -335,6 +353,11 @@ impl<Kd: Kind> Plane<Kd> {
     pub(crate) fn withdraw(&self, node: &Node, key: &Kd::Key) -> bool {
         let (now, wall_ms) = clocks();
         self.act(node, |core| core.withdraw(now, wall_ms, key)).0
+    }
+
+    pub(crate) fn drain_out(&self, node: &Node) {
+        let (now, wall_ms) = clocks();
+        self.act(node, |core| core.drain_out(now, wall_ms));
     }
 
     fn ended(&self, node: &Node, pid: Pid) {

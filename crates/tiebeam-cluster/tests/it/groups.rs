@@ -222,3 +222,22 @@ async fn removed_node_is_forgotten_for_good() {
     assert_eq!(pids(&room(&one).members()), []);
     until("the removed one to know it", || room(&two).join(&b) == Err(ShareError::Stopped)).await;
 }
+
+/// Whoever found them still would send to actors that are about to end; whoever could still join would be found.
+#[tokio::test(flavor = "multi_thread")]
+async fn actors_of_a_node_that_drains_are_not_found_and_still_answer() {
+    let (one, two) = pair().await;
+    let ((a, heard), (b, _)) = (ear(&one).await, ear(&two).await);
+    room(&one).join(&a).unwrap();
+    room(&two).join(&b).unwrap();
+    one.cluster.names().register("clerk", &a, OnConflict::KeepRunning).unwrap();
+    sees(&two, &[a.pid(), b.pid()]).await;
+    until("the name to be seen", || two.cluster.names().whereis("clerk").is_some()).await;
+    one.cluster.drain();
+    sees(&one, &[b.pid()]).await;
+    sees(&two, &[b.pid()]).await;
+    until("the name to be gone", || two.cluster.names().whereis("clerk").is_none()).await;
+    assert_eq!(room(&one).join(&a), Err(ShareError::Draining));
+    two.system.addr::<Ear>(a.pid()).cast(Say(7)).await;
+    heard.becomes(&["7".to_owned()]).await;
+}
