@@ -2,6 +2,7 @@
 
 use tiebeam_actor::{Addr, ExitReason, Pid};
 use tiebeam_cluster::groups::{Broadcast, GroupEvents, LeaveError};
+use tiebeam_cluster::names::OnConflict;
 use tiebeam_cluster::{Group, ShareError};
 use tiebeam_wire::{Incarnation, Role};
 
@@ -230,7 +231,7 @@ async fn actors_of_a_node_that_drains_are_not_found_and_still_answer() {
     let ((a, heard), (b, _)) = (ear(&one).await, ear(&two).await);
     room(&one).join(&a).unwrap();
     room(&two).join(&b).unwrap();
-    one.cluster.names().register("clerk", &a, OnConflict::KeepRunning).unwrap();
+    one.cluster.names().register("clerk", &a, OnConflict::Exit).unwrap();
     sees(&two, &[a.pid(), b.pid()]).await;
     until("the name to be seen", || two.cluster.names().whereis("clerk").is_some()).await;
     one.cluster.drain();
