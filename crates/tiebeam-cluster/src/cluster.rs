@@ -24,7 +24,7 @@ use crate::sharing::Sharing;
 use crate::voters::VotersCell;
 use crate::{
     Config, Groups, Handler, Member, MemberEvent, Names, PeerIdentity, Presence, PubSub, RemoteTasks, RequestError,
-    Rpc, Voters,
+    Rpc, Services, Voters,
 };
 use crate::{gossip, mesh, sharing};
 
@@ -297,6 +297,12 @@ impl Cluster {
         Presence::new(Arc::clone(&self.node))
     }
 
+    /// Services on all connected nodes, and calls to whichever instance is well.
+    #[must_use]
+    pub fn services(&self) -> Services {
+        Services::new(Arc::clone(&self.node))
+    }
+
     /// Functions that nodes offer each other by name.
     #[must_use]
     pub fn rpc(&self) -> Rpc {
@@ -374,6 +380,7 @@ impl Cluster {
     pub async fn shutdown(&self) {
         let node = &self.node;
         lock(&node.tasks).clear();
+        node.sharing.roster.clear();
         let gossip = lock(&node.chitchat).take();
         if let Some(gossip) = gossip {
             let _ = gossip.initiate_shutdown();

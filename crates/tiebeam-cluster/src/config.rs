@@ -18,6 +18,8 @@ pub struct Config {
     /// The core nodes whose majority decides, as the cluster was born with them; the same on all nodes. Default none: then
     /// nothing that needs a majority can be used.
     pub voters: Voters,
+    /// Where this node is, for those who prefer what is near: a data centre, a rack. At most 64 bytes; default none.
+    pub zone: String,
     /// How often a node gossips. Default 200 ms.
     pub gossip_interval: Duration,
     /// How long to wait before a lost or refused connection is dialled again. Default 50 ms to 5 s.
@@ -35,6 +37,7 @@ impl Config {
             seeds: Vec::new(),
             peers: Vec::new(),
             voters: Voters::default(),
+            zone: String::new(),
             gossip_interval: Duration::from_millis(200),
             dial_backoff: Backoff { first: Duration::from_millis(50), max: Duration::from_secs(5) },
             members_max: 500,

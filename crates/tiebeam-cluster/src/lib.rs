@@ -42,6 +42,7 @@ pub mod names;
 pub mod presence;
 pub mod pubsub;
 pub mod rpc;
+pub mod services;
 pub mod tasks;
 
 pub use cluster::{Cluster, MemberEvents, StartError};
@@ -53,6 +54,7 @@ pub use presence::Presence;
 pub use pubsub::PubSub;
 pub use request::{Handler, PeerIdentity, RequestError};
 pub use rpc::Rpc;
+pub use services::Services;
 pub use sharing::plane::ShareError;
 pub use sharing::watch::{Monitoring, WatchError};
 pub use tasks::RemoteTasks;

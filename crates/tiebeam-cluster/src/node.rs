@@ -114,6 +114,11 @@ impl Node {
         news
     }
 
+    /// What `node` says of its load, in percent; 0 if it says nothing.
+    pub(crate) const fn load_of(&self, _node: NodeId) -> u32 {
+        0
+    }
+
     /// The latest start of `node` that was heard of.
     pub(crate) fn incarnation_of(&self, node: NodeId) -> Option<Incarnation> {
         self.view().known.get(&node).map(|known| known.member.incarnation)

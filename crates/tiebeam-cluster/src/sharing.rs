@@ -33,6 +33,7 @@ use crate::node::Node;
 use crate::presence::PresenceKind;
 use crate::pubsub::Topics;
 use crate::rpc::Functions;
+use crate::services::{Roster, ServicesKind};
 use crate::tasks::TaskHost;
 
 /// How many lanes there are to each node.
@@ -40,13 +41,15 @@ pub(crate) const LANES: u8 = 8;
 /// The version byte of a [`Frame`].
 pub(crate) const FRAME_VERSION: u8 = 1;
 /// Lanes below this one belong to a kind each.
-const FIRST_FREE_LANE: u8 = 3;
+const FIRST_FREE_LANE: u8 = 5;
 
 /// All that a node shares.
 pub(crate) struct Sharing {
     pub(crate) groups: Plane<GroupsKind>,
     pub(crate) names: Plane<NamesKind>,
     pub(crate) presence: Plane<PresenceKind>,
+    pub(crate) services: Plane<ServicesKind>,
+    pub(crate) roster: Roster,
     pub(crate) on_conflict: Conflicts,
     pub(crate) topics: Topics,
     pub(crate) functions: Functions,
@@ -71,6 +74,8 @@ impl Sharing {
             groups: Plane::new(me),
             names: Plane::new(me),
             presence: Plane::new(me),
+            services: Plane::new(me),
+            roster: Roster::default(),
             on_conflict: Conflicts::default(),
             topics: Topics::default(),
             functions: Functions::default(),
@@ -94,6 +99,7 @@ impl Sharing {
         self.groups.handle(node, event.clone());
         self.names.handle(node, event.clone());
         self.presence.handle(node, event.clone());
+        self.services.handle(node, event.clone());
     }
 
     /// A connection is up, and nothing of it was served yet.
@@ -120,6 +126,7 @@ impl Sharing {
             GroupsKind::LANE => self.groups.handle(node, Event::Received { from: peer, bytes }),
             NamesKind::LANE => self.names.handle(node, Event::Received { from: peer, bytes }),
             PresenceKind::LANE => self.presence.handle(node, Event::Received { from: peer, bytes }),
+            ServicesKind::LANE => self.services.handle(node, Event::Received { from: peer, bytes }),
             _ => return self.message(node, from, &bytes),
         }
         Ok(())
@@ -178,6 +185,7 @@ pub(crate) fn start(node: &Arc<Node>) {
         sharing.spawn("cluster.groups", plane::run::<GroupsKind>(Arc::clone(node))).into_guard(),
         sharing.spawn("cluster.names", plane::run::<NamesKind>(Arc::clone(node))).into_guard(),
         sharing.spawn("cluster.presence", plane::run::<PresenceKind>(Arc::clone(node))).into_guard(),
+        sharing.spawn("cluster.services", plane::run::<ServicesKind>(Arc::clone(node))).into_guard(),
     ];
     crate::node::lock(&node.tasks).extend(tasks);
 }
