@@ -21,12 +21,13 @@ use crate::mesh::dialler::Dialler;
 use crate::node::{Node, Version, View, lock};
 use crate::router::LaneRouter;
 use crate::sharing::Sharing;
+use crate::standing::{Reach, Standing, StandingCell, StandingEvents};
 use crate::voters::VotersCell;
 use crate::{
     Config, Groups, Handler, Member, MemberEvent, Names, PeerIdentity, Presence, PubSub, RemoteTasks, RequestError,
     Rpc, Services, Voters,
 };
-use crate::{gossip, mesh, sharing};
+use crate::{gossip, mesh, sharing, standing};
 
 /// How long [`Cluster::shutdown`] waits for peers to be told.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(1);
@@ -150,6 +151,7 @@ impl Cluster {
         let tasks = [
             tiebeam_world::spawn("cluster.accept", mesh::accept(Arc::clone(node))).into_guard(),
             tiebeam_world::spawn("cluster.dial", mesh::dial(Arc::clone(node))).into_guard(),
+            tiebeam_world::spawn("cluster.standing", standing::run(Arc::clone(node))).into_guard(),
             tiebeam_world::spawn("cluster.gossip", gossip::watch(Arc::clone(node), watcher)).into_guard(),
         ];
         lock(&node.tasks).extend(tasks);
@@ -345,6 +347,37 @@ impl Cluster {
         self.node.voters.set(voters)
     }
 
+    /// Whether this node is in the part of a split cluster that goes on.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.node.standing.now()
+    }
+
+    /// Hands out where this node stands: as it is, then each change.
+    #[must_use]
+    pub fn watch_standing(&self) -> StandingEvents {
+        self.node.standing.events(&self.node)
+    }
+
+    /// Waits until this node reaches a majority of the voters; at once if it does. Never, if the cluster is shut down before.
+    /// Cancel safe.
+    pub async fn until_majority(&self) {
+        let mut events = self.watch_standing();
+        loop {
+            match events.next().await {
+                Some(Standing::Majority) => return,
+                Some(Standing::Unknown | Standing::CutOff { .. }) => {}
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Which voters are reached, at this moment and without the patience of [`Cluster::standing`].
+    #[must_use]
+    pub fn reach(&self) -> Reach {
+        standing::reach(&self.node)
+    }
+
     /// This node's number.
     #[must_use]
     pub fn node(&self) -> NodeId {
@@ -416,6 +449,7 @@ impl Node {
         }
         let sharing = Sharing::new(me.node, me.incarnation);
         let voters = VotersCell::new(config.voters.clone());
+        let standing = StandingCell::new(&config.standing);
         let view = View { known: BTreeMap::new(), live: BTreeMap::new(), dialler };
         Self {
             config,
@@ -435,6 +469,7 @@ impl Node {
             tasks: Mutex::default(),
             sharing,
             voters,
+            standing,
         }
     }
 }

@@ -5,6 +5,7 @@ use tiebeam_resilience::Backoff;
 use tiebeam_wire::NodeId;
 
 use crate::Voters;
+use crate::standing::StandingConfig;
 
 /// All that a cluster is told.
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ pub struct Config {
     /// The core nodes whose majority decides, as the cluster was born with them; the same on all nodes. Default none: then
     /// nothing that needs a majority can be used.
     pub voters: Voters,
+    /// When this node counts as cut off from the majority of the voters.
+    pub standing: StandingConfig,
     /// Where this node is, for those who prefer what is near: a data centre, a rack. At most 64 bytes; default none.
     pub zone: String,
     /// How often a node gossips. Default 200 ms.
@@ -37,6 +40,7 @@ impl Config {
             seeds: Vec::new(),
             peers: Vec::new(),
             voters: Voters::default(),
+            standing: StandingConfig::default(),
             zone: String::new(),
             gossip_interval: Duration::from_millis(200),
             dial_backoff: Backoff { first: Duration::from_millis(50), max: Duration::from_secs(5) },

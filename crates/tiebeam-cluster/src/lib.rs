@@ -43,6 +43,7 @@ pub mod presence;
 pub mod pubsub;
 pub mod rpc;
 pub mod services;
+pub mod standing;
 pub mod tasks;
 
 pub use cluster::{Cluster, MemberEvents, StartError};
@@ -57,6 +58,7 @@ pub use rpc::Rpc;
 pub use services::Services;
 pub use sharing::plane::ShareError;
 pub use sharing::watch::{Monitoring, WatchError};
+pub use standing::{Standing, StandingConfig, StandingEvents};
 pub use tasks::RemoteTasks;
 pub use tiebeam_net::Service;
 pub use voters::Voters;

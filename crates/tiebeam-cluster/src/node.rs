@@ -16,6 +16,7 @@ use crate::cluster::events::Live;
 use crate::mesh::dialler::Dialler;
 use crate::mesh::session::Session;
 use crate::sharing::Sharing;
+use crate::standing::StandingCell;
 use crate::voters::VotersCell;
 use crate::{Config, Handler, Member};
 
@@ -66,6 +67,7 @@ pub(crate) struct Node {
     pub(crate) tasks: Mutex<Vec<TaskGuard>>,
     pub(crate) sharing: Sharing,
     pub(crate) voters: VotersCell,
+    pub(crate) standing: StandingCell,
 }
 
 impl Node {

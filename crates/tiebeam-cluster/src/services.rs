@@ -56,6 +56,7 @@
 
 mod caller;
 mod check;
+pub(crate) mod cut_off;
 mod health;
 mod http;
 mod pick;
@@ -73,6 +74,7 @@ use tiebeam_wire::{Incarnation, NodeId};
 
 pub use self::caller::{Caller, Chosen, ServiceError};
 pub use self::check::{Check, Ping};
+pub use self::cut_off::WhenCutOff;
 pub use self::health::{Condition, Finding, Health, REASON_BYTES_MAX};
 pub use self::pick::{Again, Balance, Policy};
 pub(crate) use self::roster::Roster;
@@ -102,6 +104,7 @@ pub struct InstanceSpec {
     /// None means that of the node.
     zone: Option<String>,
     checks: Vec<Check>,
+    when_cut_off: WhenCutOff,
 }
 
 /// What an instance says of itself, and how it is.
@@ -220,7 +223,8 @@ impl InstanceSpec {
         let health = Health { condition: Condition::Passing, reason: String::new(), since_ms: 0 };
         let (version, zone, metadata) = (String::new(), String::new(), BTreeMap::new());
         let details = Details { version, address: None, zone, weight: 1, metadata, health };
-        Self { service: service.into(), id: id.into(), details, zone: None, checks: Vec::new() }
+        let (zone, checks, when_cut_off) = (None, Vec::new(), WhenCutOff::ServeStale);
+        Self { service: service.into(), id: id.into(), details, zone, checks, when_cut_off }
     }
 
     /// Says which version it is; at most 64 bytes.
@@ -263,6 +267,12 @@ impl InstanceSpec {
     pub fn check(mut self, check: Check) -> Self {
         self.checks.push(check);
         self
+    }
+
+    /// Says what becomes of it when its node is cut off from the majority. By default it serves on.
+    #[must_use]
+    pub fn when_cut_off(self, when_cut_off: WhenCutOff) -> Self {
+        Self { when_cut_off, ..self }
     }
 }
 

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use tiebeam_actor::Pid;
 use tiebeam_crdt::ReplicaId;
 use tiebeam_crdt::replicator::Event;
-use tiebeam_wire::{Incarnation, NodeId, codec};
+use tiebeam_wire::{Incarnation, NodeId, Role, codec};
 use tokio::runtime::Handle;
 
 use self::plane::{Kind as _, Plane};
@@ -64,6 +64,8 @@ pub(crate) enum Frame {
     Broadcast { from: Pid, scope: String, group: String, tag: u32, body: Bytes },
     /// To all subscribers of a topic on the node.
     Publish { from: Pid, topic: String, body: Bytes },
+    /// A core node tells an edge which voters it reaches, and whether that is a majority.
+    Reach { from: Pid, is_majority: bool, reached: Vec<NodeId> },
 }
 
 impl Sharing {
@@ -134,7 +136,7 @@ impl Sharing {
 
     fn message(&self, node: &Node, peer: &PeerIdentity, bytes: &[u8]) -> Result<(), String> {
         let frame = codec::decode::<Frame>(FRAME_VERSION, bytes).map_err(|error| error.to_string())?;
-        let (Frame::Broadcast { from, .. } | Frame::Publish { from, .. }) = &frame;
+        let (Frame::Broadcast { from, .. } | Frame::Publish { from, .. } | Frame::Reach { from, .. }) = &frame;
         if (from.node, from.incarnation) != (peer.node, peer.incarnation) {
             return Err(format!("message names a sender {from} of another node"));
         }
@@ -143,6 +145,11 @@ impl Sharing {
                 crate::groups::deliver(node, from, (scope, group), tag, &body);
             }
             Frame::Publish { topic, body, .. } => self.topics.deliver(&topic, &body),
+            // Edges hold no vote and have no word.
+            Frame::Reach { is_majority, reached, .. } if peer.role == Role::Core => {
+                node.standing.hear(peer.node, is_majority, reached);
+            }
+            Frame::Reach { .. } => return Err("an edge says which voters it reaches".to_owned()),
         }
         Ok(())
     }
@@ -186,6 +193,7 @@ pub(crate) fn start(node: &Arc<Node>) {
         sharing.spawn("cluster.names", plane::run::<NamesKind>(Arc::clone(node))).into_guard(),
         sharing.spawn("cluster.presence", plane::run::<PresenceKind>(Arc::clone(node))).into_guard(),
         sharing.spawn("cluster.services", plane::run::<ServicesKind>(Arc::clone(node))).into_guard(),
+        sharing.spawn("cluster.cut_off", crate::services::cut_off::run(Arc::clone(node))).into_guard(),
     ];
     crate::node::lock(&node.tasks).extend(tasks);
 }

@@ -7,6 +7,7 @@
 mod calls;
 mod members;
 mod sharing;
+mod standing;
 mod streams;
 mod ties;
 
@@ -22,6 +23,7 @@ use crate::site::Site;
 pub use calls::Calls;
 pub use members::Members;
 pub use sharing::Sharing;
+pub use standing::Standings;
 pub use streams::Streams;
 pub use ties::Ties;
 
@@ -62,6 +64,7 @@ pub fn all() -> Vec<Arc<dyn Workload>> {
         Arc::new(Ties::default()),
         Arc::new(Calls::default()),
         Arc::new(Sharing::default()),
+        Arc::new(Standings::default()),
     ]
 }
 

@@ -89,6 +89,7 @@ pub(super) fn end(node: &Node, session: &Session) {
     // From here on nothing is queued on the session, so all that was taken and is lost is covered by what follows.
     node.system.node_down(peer.node(), peer.incarnation());
     node.sharing.down(node, peer.node(), peer.incarnation());
+    node.standing.forget(peer.node());
     {
         let mut view = node.view();
         view.live.remove(&peer.node());

@@ -7,7 +7,9 @@ use std::time::Duration;
 use tiebeam_actor::Pid;
 use tiebeam_wire::Instant;
 use tiebeam_world::TaskGuard;
+use tokio::sync::Notify;
 
+use super::cut_off::{Children, WhenCutOff};
 use super::health::{self, Finding, Judge};
 use super::{
     CHECKS_MAX, Check, Details, INSTANCES_MAX, InstanceKey, InstanceSpec, METADATA_BYTES_MAX, RegisterError, Shared,
@@ -30,7 +32,11 @@ pub(crate) enum Holder {
 
 /// All instances of this node, by service and id.
 #[derive(Default)]
-pub(crate) struct Roster(Mutex<State>);
+pub(crate) struct Roster {
+    state: Mutex<State>,
+    /// Tells whoever minds the node's standing of a new registration.
+    added: Notify,
+}
 
 #[derive(Default)]
 struct State {
@@ -44,6 +50,7 @@ struct Own {
     holder: Holder,
     pid: Pid,
     details: Details,
+    when_cut_off: WhenCutOff,
     judges: Vec<Judge>,
     /// When a lease ends.
     until: Instant,
@@ -75,10 +82,10 @@ impl Roster {
             Holder::Actor(pid) => pid,
             Holder::Guard | Holder::Lease(_) => Pid { node: node.me.node, incarnation: node.me.incarnation, serial: 0 },
         };
-        let InstanceSpec { service, id, mut details, zone, checks } = spec;
+        let InstanceSpec { service, id, mut details, zone, checks, when_cut_off } = spec;
         details.zone = zone.unwrap_or_else(|| node.config.zone.clone());
         let at = (service, id);
-        let mut state = lock(&self.0);
+        let mut state = lock(&self.state);
         if let Some(own) = state.instances.get(&at) {
             if !own.gives_way_to(node, holder, former) {
                 return Err(RegisterError::Taken { service: at.0, id: at.1 });
@@ -101,16 +108,17 @@ impl Roster {
         if matches!(holder, Holder::Lease(_)) {
             tasks.push(expire(node, at.clone(), serial));
         }
-        let own = Own { serial, holder, pid, details, judges, until, _tasks: tasks };
+        let own = Own { serial, holder, pid, details, when_cut_off, judges, until, _tasks: tasks };
         if let Some(former) = state.instances.insert(at, own).filter(|former| former.pid != pid) {
             node.sharing.services.withdraw(node, &InstanceKey { holder: former.pid, ..key });
         }
+        self.added.notify_one();
         Ok(serial)
     }
 
     /// Gives a lease its whole time again; says whether there was one.
     pub(super) fn renew(&self, service: &str, id: &str) -> bool {
-        let mut state = lock(&self.0);
+        let mut state = lock(&self.state);
         let own = state.instances.get_mut(&(service.to_owned(), id.to_owned()));
         let Some((own, ttl)) =
             own.and_then(|own| if let Holder::Lease(ttl) = own.holder { Some((own, ttl)) } else { None })
@@ -124,7 +132,7 @@ impl Roster {
     /// Ends a registration; only the one with this number, if one is named. Says whether there was one.
     pub(super) fn remove(&self, node: &Node, service: &str, id: &str, serial: Option<u64>) -> bool {
         let at = (service.to_owned(), id.to_owned());
-        let mut state = lock(&self.0);
+        let mut state = lock(&self.state);
         if state.instances.get(&at).is_none_or(|own| serial.is_some_and(|serial| serial != own.serial)) {
             return false;
         }
@@ -138,7 +146,7 @@ impl Roster {
     fn remove_expired(&self, node: &Node, at: &(String, String), serial: u64) -> bool {
         let now = tiebeam_world::now();
         let is_over = |own: &Own| own.serial == serial && own.until <= now;
-        let mut state = lock(&self.0);
+        let mut state = lock(&self.state);
         if !state.instances.get(at).is_some_and(is_over) {
             return false;
         }
@@ -150,17 +158,32 @@ impl Roster {
 
     /// Forgets what an actor held that has ended; what was shared of it is taken back already.
     pub(super) fn ended(&self, pid: Pid) {
-        lock(&self.0).instances.retain(|_, own| own.pid != pid || !matches!(own.holder, Holder::Actor(_)));
+        lock(&self.state).instances.retain(|_, own| own.pid != pid || !matches!(own.holder, Holder::Actor(_)));
     }
 
     /// Forgets all, and ends what looks at them: the node leaves.
     pub(crate) fn clear(&self) {
-        lock(&self.0).instances.clear();
+        lock(&self.state).instances.clear();
+    }
+
+    /// The children that are to stop while this node is cut off.
+    pub(super) fn to_stop(&self) -> Children {
+        let state = lock(&self.state);
+        let children = state.instances.values().filter_map(|own| match &own.when_cut_off {
+            WhenCutOff::ServeStale => None,
+            WhenCutOff::Stop { supervisor, child } => Some(((supervisor.pid(), child.clone()), supervisor.clone())),
+        });
+        children.collect()
+    }
+
+    /// Waits until there is a new registration.
+    pub(super) async fn added(&self) {
+        self.added.notified().await;
     }
 
     /// Takes in a finding, and shares the condition if that changed; says whether the registration is still there.
     fn hear(&self, node: &Arc<Node>, at: &(String, String), serial: u64, index: usize, finding: Finding) -> bool {
-        let mut state = lock(&self.0);
+        let mut state = lock(&self.state);
         let Some(own) = state.instances.get_mut(at).filter(|own| own.serial == serial) else { return false };
         own.judges[index].hear(finding);
         let (condition, reason) = health::worst(&own.judges);
@@ -185,7 +208,7 @@ impl Roster {
 
     /// When a lease ends; none if there is no such registration any more.
     fn until(&self, at: &(String, String), serial: u64) -> Option<Instant> {
-        lock(&self.0).instances.get(at).filter(|own| own.serial == serial).map(|own| own.until)
+        lock(&self.state).instances.get(at).filter(|own| own.serial == serial).map(|own| own.until)
     }
 }
 
