@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tiebeam_actor::System;
+use tiebeam_actor::{Addr, System};
 use tiebeam_net::join::{Desk, Office};
 use tiebeam_net::{
     BindError, Cookie, Credentials, Denied, DenyList, DenyListFull, Endpoint, FRAME_BYTES_MAX, RotateError, Service,
@@ -18,16 +18,18 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use self::events::Told;
 use crate::mesh::dialler::Dialler;
+use crate::monitor::NodeMonitors;
 use crate::node::{Node, Version, View, lock};
 use crate::router::LaneRouter;
+use crate::said::SaidCell;
 use crate::sharing::Sharing;
 use crate::standing::{Reach, Standing, StandingCell, StandingEvents};
 use crate::voters::VotersCell;
 use crate::{
-    Config, Groups, Handler, Member, MemberEvent, Names, PeerIdentity, Presence, PubSub, RemoteTasks, RequestError,
-    Rpc, Services, Voters,
+    Config, Groups, Handler, Member, MemberEvent, Monitoring, Names, NodeEvent, PeerIdentity, Presence, PubSub,
+    Readiness, RemoteTasks, RequestError, Rpc, Said, Services, Voters, WatchError,
 };
-use crate::{gossip, mesh, sharing, standing};
+use crate::{gossip, mesh, monitor, said, sharing, standing};
 
 /// How long [`Cluster::shutdown`] waits for peers to be told.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(1);
@@ -123,6 +125,7 @@ impl Cluster {
             address: endpoint.address(),
             incarnation: config.net.incarnation,
             live: true,
+            said: Said::default(),
         };
         let (gossip_in, gossip_out) = mpsc::channel(gossip::MESSAGES_MAX);
         let node = Arc::new(Node::new(config, me, endpoint, system, gossip_in));
@@ -145,12 +148,14 @@ impl Cluster {
     async fn run(&self, handle: chitchat::ChitchatHandle) {
         let node = &self.node;
         let watcher = handle.with_chitchat(|chitchat| chitchat.live_nodes_watcher()).await;
+        let chitchat = handle.chitchat();
         *lock(&node.chitchat) = Some(handle);
         sharing::start(node);
         crate::rpc::start(self);
         let tasks = [
             tiebeam_world::spawn("cluster.accept", mesh::accept(Arc::clone(node))).into_guard(),
             tiebeam_world::spawn("cluster.dial", mesh::dial(Arc::clone(node))).into_guard(),
+            tiebeam_world::spawn("cluster.said", said::run(Arc::clone(node), chitchat)).into_guard(),
             tiebeam_world::spawn("cluster.standing", standing::run(Arc::clone(node))).into_guard(),
             tiebeam_world::spawn("cluster.gossip", gossip::watch(Arc::clone(node), watcher)).into_guard(),
         ];
@@ -257,8 +262,12 @@ impl Cluster {
         let view = self.node.view();
         let mut members: BTreeMap<NodeId, Member> =
             view.known.iter().map(|(node, known)| (*node, known.member.clone())).collect();
-        members.extend(view.live.iter().map(|(node, live)| (*node, live.member.clone())));
-        members.insert(self.node.me.node, self.node.me.clone());
+        members.extend(view.live.iter().map(|(node, live)| {
+            let said = view.said_of(*node, live.member.incarnation);
+            (*node, Member { said, ..live.member.clone() })
+        }));
+        drop(view);
+        members.insert(self.node.me.node, Member { said: said::now(&self.node), ..self.node.me.clone() });
         members.into_values().collect()
     }
 
@@ -279,6 +288,18 @@ impl Cluster {
     #[must_use]
     pub fn subscribe(&self) -> MemberEvents {
         MemberEvents { node: Arc::clone(&self.node), version: self.node.version.subscribe(), told: Told::default() }
+    }
+
+    /// Tells an actor of this node who is up, suspect, back and down, as messages, until it ends: first an `Up` for each member
+    /// that is live now, this node excluded.
+    ///
+    /// # Errors
+    /// [`WatchError::TooMany`] beyond 256 such monitors on this node.
+    pub fn monitor_nodes<A: tiebeam_actor::Handler<NodeEvent, Reply = ()>>(
+        &self,
+        watcher: &Addr<A>,
+    ) -> Result<Monitoring, WatchError> {
+        monitor::start(&self.node, watcher)
     }
 
     /// Groups of actors on all connected nodes.
@@ -345,6 +366,24 @@ impl Cluster {
     /// of the cluster tell it to nobody: each learns it from the log.
     pub fn set_voters(&self, voters: Voters) -> bool {
         self.node.voters.set(voters)
+    }
+
+    /// Says whether this node is ready for work; members hear of it. While it is [cut off](Standing) it is not, whatever is said
+    /// here. Ready unless this is called.
+    pub fn set_ready(&self, readiness: Readiness) {
+        self.node.said.set_readiness(readiness);
+    }
+
+    /// Says how loaded this node is, in percent of what it can do; more than 100 if work waits. Members hear of it in tens,
+    /// and only when it has moved by more than 7.
+    pub fn set_load(&self, percent: u32) {
+        self.node.said.set_load(percent);
+    }
+
+    /// Whether this node is ready, as it tells the others.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        said::now(&self.node).readiness
     }
 
     /// Whether this node is in the part of a split cluster that goes on.
@@ -450,6 +489,7 @@ impl Node {
         let sharing = Sharing::new(me.node, me.incarnation);
         let voters = VotersCell::new(config.voters.clone());
         let standing = StandingCell::new(&config.standing);
+        let said = SaidCell::new(&config.program_version, &config.zone);
         let view = View { known: BTreeMap::new(), live: BTreeMap::new(), dialler };
         Self {
             config,
@@ -470,6 +510,8 @@ impl Node {
             sharing,
             voters,
             standing,
+            said,
+            node_monitors: NodeMonitors::default(),
         }
     }
 }

@@ -21,6 +21,8 @@ pub struct Config {
     pub voters: Voters,
     /// When this node counts as cut off from the majority of the voters.
     pub standing: StandingConfig,
+    /// The version of the program, told to all members; at most 32 bytes. Default none.
+    pub program_version: String,
     /// Where this node is, for those who prefer what is near: a data centre, a rack. At most 64 bytes; default none.
     pub zone: String,
     /// How often a node gossips. Default 200 ms.
@@ -41,6 +43,7 @@ impl Config {
             peers: Vec::new(),
             voters: Voters::default(),
             standing: StandingConfig::default(),
+            program_version: String::new(),
             zone: String::new(),
             gossip_interval: Duration::from_millis(200),
             dial_backoff: Backoff { first: Duration::from_millis(50), max: Duration::from_secs(5) },

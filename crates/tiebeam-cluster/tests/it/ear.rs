@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 use tiebeam_actor::{Actor, Addr, Ctx, ExitReason, Handler, Table};
+use tiebeam_cluster::NodeEvent;
 use tiebeam_cluster::groups::GroupEvent;
 use tiebeam_cluster::names::NameConflict;
 use tiebeam_cluster::presence::{PresenceEvent, Present};
@@ -77,6 +78,19 @@ impl Handler<NameConflict> for Ear {
 
     async fn handle(&mut self, conflict: NameConflict, _: &mut Ctx<Self>) {
         self.hear(format!("{} is {} and not {}", conflict.name, conflict.winner, conflict.loser));
+    }
+}
+
+impl Handler<NodeEvent> for Ear {
+    type Reply = ();
+
+    async fn handle(&mut self, event: NodeEvent, _: &mut Ctx<Self>) {
+        self.hear(match event {
+            NodeEvent::Up(member) => format!("up {} {}", member.node, member.incarnation),
+            NodeEvent::Suspect(node, incarnation) => format!("suspect {node} {incarnation}"),
+            NodeEvent::Back(node, incarnation) => format!("back {node} {incarnation}"),
+            NodeEvent::Down(node, incarnation) => format!("down {node} {incarnation}"),
+        });
     }
 }
 
