@@ -22,6 +22,7 @@ use crate::monitor::NodeMonitors;
 use crate::node::{Node, Version, View, lock};
 use crate::router::LaneRouter;
 use crate::said::SaidCell;
+use crate::seed::SeedBook;
 use crate::sharing::Sharing;
 use crate::standing::{Reach, Standing, StandingCell, StandingEvents};
 use crate::voters::VotersCell;
@@ -29,7 +30,7 @@ use crate::{
     Config, Groups, Handler, Member, MemberEvent, Monitoring, Names, NodeEvent, PeerIdentity, Presence, PubSub,
     Readiness, RemoteTasks, RequestError, Rpc, Said, Services, Voters, WatchError,
 };
-use crate::{gossip, mesh, monitor, said, sharing, standing};
+use crate::{gossip, mesh, monitor, said, seed, sharing, standing};
 
 /// How long [`Cluster::shutdown`] waits for peers to be told.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(1);
@@ -160,6 +161,14 @@ impl Cluster {
             tiebeam_world::spawn("cluster.gossip", gossip::watch(Arc::clone(node), watcher)).into_guard(),
         ];
         lock(&node.tasks).extend(tasks);
+        let peers = node.config.peers.iter().map(|(_, address)| *address);
+        let fixed = seed::addresses(&node.config.seeds).chain(peers).collect();
+        let book = Arc::new(Mutex::new(SeedBook::new(fixed)));
+        let lookups = seed::lookups(&node.config.seeds).map(|(index, seed)| {
+            let look = seed::run(Arc::clone(node), Arc::clone(&book), index, seed.clone());
+            tiebeam_world::spawn("cluster.seed", look).into_guard()
+        });
+        lock(&node.tasks).extend(lookups);
         tracing::info!(node = %node.me.node, incarnation = %node.me.incarnation, address = %node.me.address, "listening");
     }
 
@@ -480,8 +489,8 @@ impl Node {
     ) -> Self {
         let mut dialler = Dialler::new(config.dial_backoff);
         let now = tiebeam_world::now();
-        for address in config.seeds.iter().filter(|address| **address != me.address) {
-            dialler.configure(now, *address, None);
+        for address in seed::addresses(&config.seeds).filter(|address| *address != me.address) {
+            dialler.configure(now, address, None);
         }
         for (node, address) in config.peers.iter().filter(|(node, _)| *node != me.node) {
             dialler.configure(now, *address, Some(*node));

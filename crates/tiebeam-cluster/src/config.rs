@@ -4,16 +4,19 @@ use std::time::Duration;
 use tiebeam_resilience::Backoff;
 use tiebeam_wire::NodeId;
 
-use crate::Voters;
 use crate::standing::StandingConfig;
+use crate::{Seed, Voters};
 
 /// All that a cluster is told.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Who this node is, where it listens, whom it trusts.
     pub net: tiebeam_net::Config,
-    /// Addresses to ask for the others; this node's own may be among them. Empty for the first node.
-    pub seeds: Vec<SocketAddr>,
+    /// Where to ask for the others; this node's own address may be among them. Empty for the first node.
+    pub seeds: Vec<Seed>,
+    /// How often names and files among the seeds are looked at again; six times as often while they lead nowhere or nobody is
+    /// connected. Default 30 s.
+    pub seeds_interval: Duration,
     /// Nodes whose number and address are known before gossip tells them: usually the core nodes.
     pub peers: Vec<(NodeId, SocketAddr)>,
     /// The core nodes whose majority decides, as the cluster was born with them; the same on all nodes. Default none: then
@@ -40,6 +43,7 @@ impl Config {
         Self {
             net,
             seeds: Vec::new(),
+            seeds_interval: Duration::from_secs(30),
             peers: Vec::new(),
             voters: Voters::default(),
             standing: StandingConfig::default(),

@@ -25,7 +25,7 @@ use tiebeam_wire::{Incarnation, NodeId};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::node::Node;
-use crate::{Member, said};
+use crate::{Member, said, seed};
 
 /// The lane of all gossip.
 pub(crate) const LANE: Lane = Lane { service: Service::GOSSIP, index: 0 };
@@ -65,8 +65,18 @@ pub(crate) async fn start(node: &Arc<Node>, inbound: Inbox) -> anyhow::Result<Ch
 }
 
 fn seeds(node: &Node) -> Vec<String> {
-    let peers = node.config.peers.iter().map(|(_, address)| address);
-    node.config.seeds.iter().chain(peers).map(SocketAddr::to_string).collect()
+    let peers = node.config.peers.iter().map(|(_, address)| *address);
+    seed::addresses(&node.config.seeds).chain(peers).map(|address| address.to_string()).collect()
+}
+
+/// Begins to gossip with a node that is connected now, and that chitchat can't know: it was found by a name or a file.
+pub(crate) fn greet(node: &Node, address: SocketAddr) {
+    if seed::lookups(&node.config.seeds).next().is_some()
+        && let Some(handle) = crate::node::lock(&node.chitchat).as_ref()
+    {
+        // It refuses only when it has ended.
+        let _ = handle.gossip(address);
+    }
 }
 
 /// Passes on what gossip tells of nodes, for ever.

@@ -34,6 +34,7 @@ mod node;
 mod request;
 mod router;
 mod said;
+mod seed;
 mod sharing;
 #[cfg(feature = "testkit")]
 pub mod testkit;
@@ -59,6 +60,7 @@ pub use pubsub::PubSub;
 pub use request::{Handler, PeerIdentity, RequestError};
 pub use rpc::Rpc;
 pub use said::{LOAD_PERCENT_MAX, Readiness, Said, VERSION_BYTES_MAX, WHY_BYTES_MAX, ZONE_BYTES_MAX};
+pub use seed::{ParseSeedError, SEED_ADDRESSES_MAX, SEED_FILE_BYTES_MAX, Seed};
 pub use services::Services;
 pub use sharing::plane::ShareError;
 pub use sharing::watch::{Monitoring, WatchError};

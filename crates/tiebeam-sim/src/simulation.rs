@@ -107,7 +107,7 @@ impl Simulation {
         let mut net = tiebeam_net::Config::new(address(node), incarnation, self.credentials[&node].clone(), cookie);
         net.advertise = Some(address(node));
         let mut config = Config::new(net);
-        config.seeds = self.nodes.iter().take(SEED_NODES).map(|node| address(*node)).collect();
+        config.seeds = self.nodes.iter().take(SEED_NODES).map(|node| address(*node).into()).collect();
         let cores = self.credentials.iter().filter(|(_, credentials)| credentials.identity().role == Role::Core);
         config.voters = Voters { version: 0, nodes: cores.map(|(node, _)| *node).collect() };
         self.outside.tell(node, format!("starts as {incarnation}"));

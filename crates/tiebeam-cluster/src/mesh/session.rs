@@ -67,6 +67,7 @@ pub(super) fn start(node: &Arc<Node>, peer: Peer) {
     node.changed();
     tracing::info!(peer = %peer.identity(), incarnation = %peer.incarnation(), address = %peer.address(), "node up");
     peer.serve(handler(node, &peer));
+    gossip::greet(node, peer.address());
     drop(tiebeam_world::spawn("cluster.session", watch(Arc::clone(node), session)));
 }
 

@@ -280,3 +280,20 @@ async fn monitors_of_nodes_are_bounded_and_end_with_their_actor() {
     let _two = Host::core(2, &[one.address()]).await;
     heard.becomes(&["up n2 i1".to_owned()]).await;
 }
+
+/// A node that is told a name and a file alone; the file comes late, and says another one afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_are_found_by_name_and_by_a_file_that_changes() {
+    let (one, two) = (Host::core(1, &[]).await, Host::core(2, &[]).await);
+    let path = std::env::temp_dir().join(format!("tiebeam-seeds-{}", std::process::id()));
+    let mut seeker = config(3, Role::Edge, &[]);
+    let name = format!("localhost:{}", one.address().port());
+    seeker.seeds = vec![name.parse().unwrap(), format!("file:{}", path.display()).parse().unwrap()];
+    seeker.seeds_interval = Duration::from_millis(60);
+    let three = Host::start(seeker).await.unwrap();
+    all_joined(&[&one, &three]).await;
+    std::fs::write(&path, format!("# the other one\n{}\n", two.address())).unwrap();
+    // That one and two find each other as well is gossip's doing, which only three can have begun.
+    all_joined(&[&one, &two, &three]).await;
+    std::fs::remove_file(&path).unwrap();
+}
