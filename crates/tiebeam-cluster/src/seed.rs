@@ -28,6 +28,9 @@ pub const SEED_FILE_BYTES_MAX: u64 = 64 * 1024;
 /// for again, so that no more than one question is under way for each name.
 const RESOLVE_MAX: Duration = Duration::from_secs(5);
 
+/// Names and files are looked at no more often than this allows, whatever is configured.
+const INTERVAL_MIN: Duration = Duration::from_millis(60);
+
 /// Where to ask for the others. Written as
 ///
 /// - `10.0.0.1:4400` or `[::1]:4400`: an address;
@@ -119,7 +122,7 @@ pub(crate) async fn run(node: Arc<Node>, book: Arc<Mutex<SeedBook>>, index: usiz
         let found = look(resolve(&seed), |timed_out| learn(&node, &book, index, &seed, timed_out)).await;
         let failed = found.is_err();
         learn(&node, &book, index, &seed, found);
-        let interval = node.config.seeds_interval;
+        let interval = node.config.seeds_interval.max(INTERVAL_MIN);
         let is_alone = failed || node.view().live.is_empty();
         let pause = if is_alone { interval / 6 } else { interval };
         // Up to a tenth more, so that nodes that started together don't ask together for ever.

@@ -44,6 +44,9 @@
 //! caller can't reach the node is the connection's business. An instance with checks begins critical. What travels is a
 //! change of condition, not each look.
 //!
+//! **In a split** each side sees the instances that it reaches. What an instance does on a side without a majority is its own
+//! choice, [`WhenCutOff`]: serve what it has, or be stopped by its supervisor until the node is back.
+//!
 //! **Calls** go to one instance; to another one only if the first surely didn't handle it, or the policy says that
 //! repetitions do no harm, within the one deadline of the call and within the budget of retries. A caller keeps a breaker for
 //! each instance, and leaves alone who fails.
@@ -281,7 +284,8 @@ impl Services {
         Self { node }
     }
 
-    /// Registers an actor of this node, until it ends; in place of its earlier registration under this id.
+    /// Registers an actor of this node, until it ends; in place of its earlier registration under this id. If that passed, the
+    /// new one does until a check finds otherwise.
     ///
     /// # Errors
     /// Each [`RegisterError`] says why; then nothing was changed.

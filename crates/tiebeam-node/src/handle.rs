@@ -70,6 +70,12 @@ impl Handle {
         &self.system
     }
 
+    /// The node's place in its cluster: members, groups, names, services.
+    #[must_use]
+    pub const fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
     /// The cluster's keys.
     #[must_use]
     pub const fn kv(&self) -> &Kv {

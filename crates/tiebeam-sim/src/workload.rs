@@ -6,6 +6,7 @@
 
 mod calls;
 mod members;
+mod services;
 mod sharing;
 mod standing;
 mod streams;
@@ -22,6 +23,7 @@ use crate::site::Site;
 
 pub use calls::Calls;
 pub use members::Members;
+pub use services::Services;
 pub use sharing::Sharing;
 pub use standing::Standings;
 pub use streams::Streams;
@@ -65,6 +67,7 @@ pub fn all() -> Vec<Arc<dyn Workload>> {
         Arc::new(Calls::default()),
         Arc::new(Sharing::default()),
         Arc::new(Standings::default()),
+        Arc::new(Services::default()),
     ]
 }
 

@@ -41,15 +41,20 @@ enum Probe {
 }
 
 impl Check {
-    /// Calls an actor of this node with [`Ping`]: no answer in time is critical.
+    /// Calls an actor of this node with [`Ping`]: no answer in time is critical. A ping that isn't answered stays the only one:
+    /// later looks wait for its answer, so that they don't pile up before an actor that is stuck.
     #[must_use]
     pub fn actor<A: Handler<Ping, Reply = Finding>>(actor: &Addr<A>) -> Self {
         let actor = actor.clone();
+        let asked = Arc::new(tokio::sync::Mutex::new(None::<BoxFuture<'static, Finding>>));
         Self::by(move || {
-            let actor = actor.clone();
+            let (actor, asked) = (actor.clone(), Arc::clone(&asked));
             async move {
-                let answer = actor.call(Ping).timeout(CALL_MAX).await;
-                answer.unwrap_or_else(|error| Finding::Critical(error.to_string()))
+                let mut asked = asked.lock().await;
+                let asking = asked.get_or_insert_with(|| ask(actor).boxed());
+                let finding = asking.await;
+                *asked = None;
+                finding
             }
         })
     }
@@ -169,7 +174,12 @@ impl fmt::Debug for Check {
     }
 }
 
-/// Far beyond the time of any check, which ends a call before.
+async fn ask<A: Handler<Ping, Reply = Finding>>(actor: Addr<A>) -> Finding {
+    let answer = actor.call(Ping).timeout(CALL_MAX).await;
+    answer.unwrap_or_else(|error| Finding::Critical(error.to_string()))
+}
+
+/// How long one ping waits over all looks.
 const CALL_MAX: Duration = Duration::from_hours(1);
 /// A check that looks more often would be a load.
 const INTERVAL_MIN: Duration = Duration::from_millis(10);

@@ -76,6 +76,11 @@ impl Judge {
         Self { rise: rise.max(1), fall: fall.max(1), condition: Condition::Critical, reason, against: 0 }
     }
 
+    /// Begins passing: the same instance passed until now, and is only described anew.
+    pub(crate) fn trusting(rise: u32, fall: u32) -> Self {
+        Self { condition: Condition::Passing, reason: String::new(), ..Self::new(rise, fall) }
+    }
+
     /// Takes in a finding.
     pub(crate) fn hear(&mut self, finding: Finding) {
         let found = finding.condition();
@@ -131,6 +136,16 @@ mod tests {
         // The good one in between counts from anew.
         assert_eq!(heard(2, 3, "ppccpcccp"), "cppppppcc");
         assert_eq!(heard(2, 3, "pcppccc"), "cccpppc");
+    }
+
+    #[test]
+    fn who_is_described_anew_is_trusted_until_it_is_found_unwell() {
+        let mut judge = Judge::trusting(1, 2);
+        let mut after = || {
+            judge.hear(Finding::Warning("slow".to_owned()));
+            judge.condition
+        };
+        assert_eq!([after(), after()], [Condition::Passing, Condition::Warning]);
     }
 
     #[test]

@@ -122,7 +122,9 @@ pub(crate) struct Wish<'a> {
 }
 
 impl Picker {
-    pub(crate) const fn new(policy: Policy) -> Self {
+    /// Panics at once, and not with the first call, if the breaker can't be.
+    pub(crate) fn new(policy: Policy) -> Self {
+        drop(Breaker::new(policy.breaker));
         Self { policy, known: BTreeMap::new() }
     }
 

@@ -12,7 +12,8 @@ use tokio::sync::Notify;
 use super::cut_off::{Children, WhenCutOff};
 use super::health::{self, Finding, Judge};
 use super::{
-    CHECKS_MAX, Check, Details, INSTANCES_MAX, InstanceKey, InstanceSpec, METADATA_BYTES_MAX, RegisterError, Shared,
+    CHECKS_MAX, Check, Condition, Details, INSTANCES_MAX, InstanceKey, InstanceSpec, METADATA_BYTES_MAX, RegisterError,
+    Shared,
 };
 use crate::node::{Node, lock};
 use crate::sharing::plane::{ShareError, checked};
@@ -93,7 +94,10 @@ impl Roster {
         } else if state.instances.len() >= INSTANCES_MAX {
             return Err(RegisterError::TooMany { limit: INSTANCES_MAX });
         }
-        let judges: Vec<Judge> = checks.iter().map(|check| Judge::new(check.rise, check.fall)).collect();
+        let former = state.instances.get(&at);
+        let passed = former.is_some_and(|own| own.pid == pid && own.details.health.condition == Condition::Passing);
+        let begin = if passed { Judge::trusting } else { Judge::new };
+        let judges: Vec<Judge> = checks.iter().map(|check| begin(check.rise, check.fall)).collect();
         let (condition, reason) = health::worst(&judges);
         details.health = health_now(condition, reason);
         let key = InstanceKey { service: at.0.clone(), id: at.1.clone(), holder: pid };
@@ -246,7 +250,7 @@ fn check(spec: &InstanceSpec, holder: Holder) -> Result<(), RegisterError> {
     fault.map_or(Ok(()), |why| Err(RegisterError::Unusable { service: spec.service.clone(), id: spec.id.clone(), why }))
 }
 
-fn health_now(condition: super::Condition, reason: &str) -> super::Health {
+fn health_now(condition: Condition, reason: &str) -> super::Health {
     super::Health { condition, reason: reason.to_owned(), since_ms: tiebeam_world::wall_clock_ms() }
 }
 
