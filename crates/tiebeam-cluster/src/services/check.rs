@@ -206,7 +206,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn silence_and_panics_are_critical() {
-        let silent = Check::by(|| std::future::pending()).look().await;
+        let silent = Check::by(std::future::pending).look().await;
         assert_eq!(silent, Finding::Critical("no answer within 1000 ms".to_owned()));
         let panics = Check::by(|| async { panic!("broken") }).look().await;
         assert_eq!(panics, Finding::Critical("check panicked: broken".to_owned()));

@@ -69,7 +69,7 @@ impl Workload for Services {
             end.outside
                 .fail(format!("a call that began at {began}, in a network without faults, has no answer: {error}"));
         }
-        let living: BTreeSet<Pid> = book.sites.values().flat_map(|site| instances(site)).collect();
+        let living: BTreeSet<Pid> = book.sites.values().flat_map(instances).collect();
         for (node, site) in &book.sites {
             let seen: BTreeSet<Pid> = instances(site).collect();
             if seen != living || seen.len() != book.sites.len() {
