@@ -75,7 +75,7 @@ use serde::{Deserialize, Serialize};
 use tiebeam_actor::{Actor, Addr, Handler, Pid};
 use tiebeam_wire::{Incarnation, NodeId};
 
-pub use self::caller::{Caller, Chosen, ServiceError};
+pub use self::caller::{Caller, CallerSnapshot, Chosen, InstanceSnapshot, ServiceError};
 pub use self::check::{Check, Ping};
 pub use self::cut_off::WhenCutOff;
 pub use self::health::{Condition, Finding, Health, REASON_BYTES_MAX};

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tiebeam_actor::{Actor, CallError, Dispatch};
-use tiebeam_resilience::{Outcome, Permit, RetryBudget};
+use tiebeam_resilience::{BreakerSnapshot, BreakerState, Outcome, Permit, RetryBudget, RetryBudgetSnapshot};
 use tiebeam_wire::NodeId;
 
 use super::pick::{Again, Candidate, Name, Nobody, Picker, Policy, Ring, Wish};
@@ -52,6 +52,30 @@ pub struct Chosen {
     name: Name,
     details: Shared,
     permit: Option<Permit>,
+}
+
+/// What a caller has counted since it was made. Of instances that are gone the figures go by and by, too.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CallerSnapshot {
+    /// First attempts, second ones, and those for which there was no budget.
+    pub budget: RetryBudgetSnapshot,
+    /// By the id of the instance and its node, in order.
+    pub instances: Vec<InstanceSnapshot>,
+}
+
+/// What a caller has counted of one instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstanceSnapshot {
+    /// Its id.
+    pub id: String,
+    /// Its node.
+    pub node: NodeId,
+    /// How many calls from here are under way.
+    pub in_flight: u32,
+    /// What its breaker does at present.
+    pub breaker: BreakerState,
+    /// What that has counted.
+    pub calls: BreakerSnapshot,
 }
 
 /// Why a call to a service has no answer.
@@ -174,6 +198,13 @@ impl<A: Actor> Caller<A> {
     /// [`ServiceError::NoInstance`] or [`ServiceError::Broken`].
     pub fn choose(&self, key: &[u8]) -> Result<Chosen, ServiceError> {
         Inner::choose(&self.inner, key, &BTreeSet::new(), Only::All)
+    }
+
+    /// Returns what was counted.
+    #[must_use]
+    pub fn snapshot(&self) -> CallerSnapshot {
+        let mut state = lock(&self.inner.state);
+        CallerSnapshot { budget: state.budget.snapshot(), instances: state.picker.snapshot(tiebeam_world::now()) }
     }
 }
 

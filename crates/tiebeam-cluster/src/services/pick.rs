@@ -7,6 +7,8 @@ use tiebeam_actor::Pid;
 use tiebeam_resilience::{Breaker, BreakerConfig, BreakerState, Outcome, Permit, RetryBudgetConfig};
 use tiebeam_wire::{Instant, NodeId};
 
+use super::InstanceSnapshot;
+
 /// How instances of a service are chosen, and what follows when a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -160,6 +162,18 @@ impl Picker {
             known.in_flight = known.in_flight.saturating_sub(1);
             known.breaker.ended(now, permit, outcome);
         }
+    }
+
+    /// What was counted of each instance.
+    pub(crate) fn snapshot(&mut self, now: Instant) -> Vec<InstanceSnapshot> {
+        let of = |(name, known): (&Name, &mut Known)| InstanceSnapshot {
+            id: name.0.clone(),
+            node: name.1.node,
+            in_flight: known.in_flight,
+            breaker: known.breaker.state(now),
+            calls: known.breaker.snapshot(),
+        };
+        self.known.iter_mut().map(of).collect()
     }
 
     /// How many calls to an instance are under way.

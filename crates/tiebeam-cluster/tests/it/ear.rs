@@ -8,6 +8,7 @@ use tiebeam_cluster::NodeEvent;
 use tiebeam_cluster::groups::GroupEvent;
 use tiebeam_cluster::names::NameConflict;
 use tiebeam_cluster::presence::{PresenceEvent, Present};
+use tiebeam_cluster::services::ServiceEvent;
 
 use crate::host::{Host, until};
 
@@ -78,6 +79,20 @@ impl Handler<NameConflict> for Ear {
 
     async fn handle(&mut self, conflict: NameConflict, _: &mut Ctx<Self>) {
         self.hear(format!("{} is {} and not {}", conflict.name, conflict.winner, conflict.loser));
+    }
+}
+
+impl Handler<ServiceEvent> for Ear {
+    type Reply = ();
+
+    async fn handle(&mut self, event: ServiceEvent, _: &mut Ctx<Self>) {
+        self.hear(match event {
+            ServiceEvent::Added(instance) => format!("+ {}", instance.id),
+            ServiceEvent::Changed { before, after } => {
+                format!("{} {} > {}", after.id, before.details.weight, after.details.weight)
+            }
+            ServiceEvent::Removed(instance) => format!("- {}", instance.id),
+        });
     }
 }
 

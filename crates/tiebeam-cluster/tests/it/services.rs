@@ -15,6 +15,7 @@ use tiebeam_wire::{NodeId, Role};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+use crate::ear::ear;
 use crate::host::{Host, all_joined, config, next, soon, until};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -139,7 +140,8 @@ async fn calls_go_on_when_the_node_of_an_instance_is_killed() {
         match caller.call(Where, SECOND).await {
             Ok(node) => assert_eq!(node, NodeId(1)),
             Err(ServiceError::Call { node, error, may_have_run, .. }) => {
-                assert_eq!((node, error, may_have_run), (NodeId(2), CallError::NoConnection, true));
+                assert!(matches!(error, CallError::NoConnection | CallError::Timeout), "{error}");
+                assert_eq!((node, may_have_run), (NodeId(2), true));
             }
             Err(error) => panic!("{error}"),
         }
@@ -162,7 +164,11 @@ async fn only_what_was_surely_not_done_goes_to_another_instance() {
     let careful = caller(&three, Policy { balance: Balance::RoundRobin, ..Policy::default() });
     let failed = careful.call(Forever, Duration::from_millis(200)).await.unwrap_err();
     assert!(failed.may_have_run(), "{failed}");
-    assert_eq!(handled_a.load(Ordering::SeqCst) + handled_b.load(Ordering::SeqCst), 1, "and nowhere again");
+    assert!(handled_a.load(Ordering::SeqCst) + handled_b.load(Ordering::SeqCst) <= 1, "and nowhere again");
+    // On a machine that is so slow that it never began, it is given up; one that hangs must hang for what follows.
+    while handled_a.load(Ordering::SeqCst) + handled_b.load(Ordering::SeqCst) == 0 {
+        drop(careful.call(Forever, Duration::from_millis(200)).await);
+    }
     // The stuck one is ended; a registration outlives its actor by a moment, so a caller may still be sent there.
     let stuck = if handled_a.load(Ordering::SeqCst) == 1 { (&one, &a) } else { (&two, &b) };
     stuck.0.system.exit(stuck.1.pid(), ExitReason::Kill);
@@ -170,13 +176,34 @@ async fn only_what_was_surely_not_done_goes_to_another_instance() {
         assert_ne!(careful.call(Where, SECOND).await, Ok(stuck.0.node()));
     }
     until("the dead to be gone", || seen(&three).len() == 1).await;
+    let counted = careful.snapshot();
+    let calls = counted.instances.iter().map(|instance| (instance.calls.allowed, instance.in_flight));
+    let (allowed, in_flight) = calls.fold((0, 0), |sum, (allowed, in_flight)| (sum.0 + allowed, sum.1 + in_flight));
+    assert_eq!(in_flight, 0);
+    assert_eq!(allowed, counted.budget.requests + counted.budget.retries, "each attempt is counted once");
+}
+
+/// Actors hear of instances as of groups.
+#[tokio::test(flavor = "multi_thread")]
+async fn actor_is_told_of_instances() {
+    let (one, two, _three) = three().await;
+    let ((a, _), (watcher, heard)) = (worker(&one).await, ear(&two).await);
+    let _monitoring = two.cluster.services().monitor("works", &watcher).unwrap();
+    one.cluster.services().register(InstanceSpec::new("others", "x"), &a).unwrap();
+    one.cluster.services().register(spec("a"), &a).unwrap();
+    heard.becomes(&["+ a".to_owned()]).await;
+    one.cluster.services().register(spec("a").weight(2), &a).unwrap();
+    heard.becomes(&["+ a", "a 1 > 2"].map(str::to_owned)).await;
+    one.system.exit(a.pid(), ExitReason::Kill);
+    heard.becomes(&["+ a", "a 1 > 2", "- a"].map(str::to_owned)).await;
+    until("the other one to go as well", || two.cluster.services().names().is_empty()).await;
 }
 
 /// With leave to repeat, silence costs the time of one attempt and not the call.
 #[tokio::test(flavor = "multi_thread")]
 async fn idempotent_call_goes_on_after_silence() {
     let (one, two, three) = three().await;
-    let ((a, _), (b, _)) = (worker(&one).await, worker(&two).await);
+    let ((a, handled), (b, _)) = (worker(&one).await, worker(&two).await);
     one.cluster.services().register(spec("a"), &a).unwrap();
     two.cluster.services().register(spec("b").weight(0), &b).unwrap();
     sees(&three, &["a n1 Passing", "b n2 Passing"]).await;
@@ -185,8 +212,10 @@ async fn idempotent_call_goes_on_after_silence() {
         Policy { again: Again::Idempotent, attempt_timeout: Some(Duration::from_millis(100)), ..Policy::default() },
     );
     // Whoever is alone with a weight is chosen; it hangs from now on.
-    let hung = caller.call(Forever, Duration::from_millis(50)).await.unwrap_err();
-    assert!(matches!(hung, ServiceError::Call { node: NodeId(1), error: CallError::Timeout, .. }), "{hung}");
+    while handled.load(Ordering::SeqCst) == 0 {
+        let hung = caller.call(Forever, Duration::from_millis(50)).await.unwrap_err();
+        assert!(matches!(hung, ServiceError::Call { node: NodeId(1), error: CallError::Timeout, .. }), "{hung}");
+    }
     two.cluster.services().register(spec("b"), &b).unwrap();
     until("the weight to be seen", || three.cluster.services().list("works")[1].details.weight == 1).await;
     for _ in 0..4 {
