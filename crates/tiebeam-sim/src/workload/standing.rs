@@ -1,7 +1,7 @@
 //! Each node watches where it stands, beside what it sees of the others.
 //!
 //! Must hold: a node that has seen a majority of the voters without a break for longer than it may take to believe it stands
-//! with the majority; one that has seen none for as long doesn't. In the end, when everybody is connected to everybody, all
+//! with the majority; one that has seen none for as long doesn't. An edge without a core reaches nobody. In the end, when everybody is connected to everybody, all
 //! stand with the majority, and since the network was healed nobody was cut off who saw a majority.
 //!
 //! Breaks if, for example, a change of membership wakes nobody, a deadline is forgotten, or a word outlives its connection.
@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tiebeam_cluster::Standing;
-use tiebeam_wire::NodeId;
+use tiebeam_wire::{NodeId, Role};
 
 use super::{End, Workload, lock};
 use crate::site::Site;
@@ -68,6 +68,9 @@ async fn watch(site: Site, book: Arc<Mutex<Book>>) {
     loop {
         tiebeam_world::sleep(LOOK_EVERY).await;
         let (reaches, standing) = (site.cluster.reach().is_majority, site.cluster.standing());
+        if reaches && is_without_cores(&site) {
+            site.outside.fail(format!("{} reaches a majority by the word of a core that is gone", site.node()));
+        }
         if reaches != before.0 {
             (before.0, before.1, looks) = (reaches, tiebeam_world::now(), 0);
         }
@@ -83,4 +86,10 @@ async fn watch(site: Site, book: Arc<Mutex<Book>>) {
             site.outside.fail(format!("{node} has seen {sees} for {for_ms} ms, and stands as {standing:?}"));
         }
     }
+}
+
+/// Whether the node is an edge that is connected to no core.
+fn is_without_cores(site: &Site) -> bool {
+    let mut others = site.cluster.members().into_iter().filter(|member| member.node != site.node() && member.live);
+    site.cluster.role() == Role::Edge && !others.any(|member| member.role == Role::Core)
 }
