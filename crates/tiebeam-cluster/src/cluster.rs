@@ -28,7 +28,7 @@ use crate::standing::{Reach, Standing, StandingCell, StandingEvents};
 use crate::voters::VotersCell;
 use crate::{
     Config, Groups, Handler, Member, MemberEvent, Monitoring, Names, NodeEvent, PeerIdentity, Presence, PubSub,
-    Readiness, RemoteTasks, RequestError, Rpc, Said, Services, Voters, WatchError,
+    Readiness, RemoteTasks, RequestError, Rpc, Said, Services, Voters, WatchError, ZONE_BYTES_MAX,
 };
 use crate::{gossip, mesh, monitor, said, seed, sharing, standing};
 
@@ -481,12 +481,14 @@ impl Cluster {
 
 impl Node {
     fn new(
-        config: Config,
+        mut config: Config,
         me: Member,
         endpoint: Endpoint,
         system: System,
         gossip: mpsc::Sender<(SocketAddr, Bytes)>,
     ) -> Self {
+        // What is compared with the zones of others is what they hear.
+        config.zone = said::cut(&config.zone, ZONE_BYTES_MAX);
         let mut dialler = Dialler::new(config.dial_backoff);
         let now = tiebeam_world::now();
         for address in seed::addresses(&config.seeds).filter(|address| *address != me.address) {

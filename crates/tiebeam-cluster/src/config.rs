@@ -26,7 +26,7 @@ pub struct Config {
     pub standing: StandingConfig,
     /// The version of the program, told to all members; at most 32 bytes. Default none.
     pub program_version: String,
-    /// Where this node is, for those who prefer what is near: a data centre, a rack. At most 64 bytes; default none.
+    /// Where this node is, for those who prefer what is near: a data centre, a rack. At most 64 bytes, cut beyond; default none.
     pub zone: String,
     /// How often a node gossips. Default 200 ms.
     pub gossip_interval: Duration,

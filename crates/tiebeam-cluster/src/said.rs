@@ -158,7 +158,8 @@ pub(crate) async fn run(node: Arc<Node>, chitchat: Arc<tokio::sync::Mutex<chitch
     }
 }
 
-fn cut(text: &str, bytes_max: usize) -> String {
+/// The beginning of a text, up to a whole character.
+pub(crate) fn cut(text: &str, bytes_max: usize) -> String {
     let mut end = text.len().min(bytes_max);
     while !text.is_char_boundary(end) {
         end -= 1;

@@ -228,8 +228,14 @@ impl Inner {
         match picker.pick(candidates, &wish) {
             Ok((index, permit)) => {
                 let name = candidates[index].name.clone();
-                let at = seen.candidates.iter().position(|candidate| candidate.name == name);
-                let details = seen.details[at.expect("it was chosen among these")].clone();
+                let at = match actors {
+                    None => index,
+                    Some(_) => {
+                        let among_all = seen.candidates.iter().position(|candidate| candidate.name == name);
+                        among_all.expect("it was chosen among these")
+                    }
+                };
+                let details = seen.details[at].clone();
                 Ok(Chosen { inner: Arc::clone(inner), name, details, permit: Some(permit) })
             }
             Err(Nobody { retry_in: Some(retry_in) }) => {

@@ -45,7 +45,8 @@ impl Default for Policy {
     }
 }
 
-/// Which of several instances is chosen. All heed weights: an instance of weight 2 gets twice as much as one of weight 1.
+/// Which of several instances is chosen. All heed weights: with turns and keys an instance of weight 2 gets twice as much as one
+/// of weight 1; where load decides, it counts as half as loaded, and so may get all while there is next to no load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Balance {
     /// One after the other.
