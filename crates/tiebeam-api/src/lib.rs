@@ -138,6 +138,21 @@ pub struct MemberView {
     pub up: bool,
     /// What it last said about itself; none if it didn't answer in time.
     pub status: Option<NodeStatus>,
+    /// The version of its program, as gossip tells it; empty if it said none.
+    #[serde(default)]
+    pub version: String,
+    /// Its zone, as gossip tells it; empty if it said none.
+    #[serde(default)]
+    pub zone: String,
+    /// Whether it is ready for work, as gossip tells it; none if it said nothing yet.
+    #[serde(default)]
+    pub ready: Option<bool>,
+    /// Why it isn't ready; empty if it is.
+    #[serde(default)]
+    pub unready_why: String,
+    /// Its load in percent, in tens, as gossip tells it.
+    #[serde(default)]
+    pub load_percent: u32,
 }
 
 /// The cluster, as one node sees it.
@@ -193,10 +208,15 @@ impl ClusterView {
 /// What `/api/health` answers: HTTP 200 if `ready`, else 503.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
-    /// Whether the node does its work: it knows a leader of each of its groups, and none of them is stopped.
+    /// Whether the node does its work: it knows a leader of each of its groups, none of them is stopped, and it
+    /// is not cut off.
     pub ready: bool,
     /// The node's id.
     pub node: u64,
     /// What it waits for or what failed; empty if ready.
     pub reasons: Vec<String>,
+    /// `majority` if the node reaches a majority of the core nodes, `cut off` if it doesn't, `unknown` if it hasn't since it
+    /// started.
+    #[serde(default)]
+    pub standing: String,
 }

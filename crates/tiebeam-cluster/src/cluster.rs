@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tiebeam_actor::System;
+use tiebeam_actor::{Addr, System};
 use tiebeam_net::join::{Desk, Office};
 use tiebeam_net::{
     BindError, Cookie, Credentials, Denied, DenyList, DenyListFull, Endpoint, FRAME_BYTES_MAX, RotateError, Service,
@@ -18,15 +18,19 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use self::events::Told;
 use crate::mesh::dialler::Dialler;
+use crate::monitor::NodeMonitors;
 use crate::node::{Node, Version, View, lock};
 use crate::router::LaneRouter;
+use crate::said::SaidCell;
+use crate::seed::SeedBook;
 use crate::sharing::Sharing;
+use crate::standing::{Standing, StandingCell, StandingEvents, VotersReached};
 use crate::voters::VotersCell;
 use crate::{
-    Config, Groups, Handler, Member, MemberEvent, Names, PeerIdentity, Presence, PubSub, RemoteTasks, RequestError,
-    Rpc, Voters,
+    Config, Groups, Handler, Member, MemberEvent, Monitoring, Names, NodeEvent, PeerIdentity, Presence, PubSub,
+    Readiness, RemoteTasks, RequestError, Rpc, Said, Services, Voters, WatchError, ZONE_BYTES_MAX,
 };
-use crate::{gossip, mesh, sharing};
+use crate::{gossip, mesh, monitor, said, seed, sharing, standing};
 
 /// How long [`Cluster::shutdown`] waits for peers to be told.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(1);
@@ -122,6 +126,7 @@ impl Cluster {
             address: endpoint.address(),
             incarnation: config.net.incarnation,
             live: true,
+            said: Said::default(),
         };
         let (gossip_in, gossip_out) = mpsc::channel(gossip::MESSAGES_MAX);
         let node = Arc::new(Node::new(config, me, endpoint, system, gossip_in));
@@ -144,15 +149,26 @@ impl Cluster {
     async fn run(&self, handle: chitchat::ChitchatHandle) {
         let node = &self.node;
         let watcher = handle.with_chitchat(|chitchat| chitchat.live_nodes_watcher()).await;
+        let chitchat = handle.chitchat();
         *lock(&node.chitchat) = Some(handle);
         sharing::start(node);
         crate::rpc::start(self);
         let tasks = [
             tiebeam_world::spawn("cluster.accept", mesh::accept(Arc::clone(node))).into_guard(),
             tiebeam_world::spawn("cluster.dial", mesh::dial(Arc::clone(node))).into_guard(),
+            tiebeam_world::spawn("cluster.said", said::run(Arc::clone(node), chitchat)).into_guard(),
+            tiebeam_world::spawn("cluster.standing", standing::run(Arc::clone(node))).into_guard(),
             tiebeam_world::spawn("cluster.gossip", gossip::watch(Arc::clone(node), watcher)).into_guard(),
         ];
         lock(&node.tasks).extend(tasks);
+        let peers = node.config.peers.iter().map(|(_, address)| *address);
+        let fixed = seed::addresses(&node.config.seeds).chain(peers).collect();
+        let book = Arc::new(Mutex::new(SeedBook::new(fixed)));
+        let lookups = seed::lookups(&node.config.seeds).map(|(index, seed)| {
+            let look = seed::run(Arc::clone(node), Arc::clone(&book), index, seed.clone());
+            tiebeam_world::spawn("cluster.seed", look).into_guard()
+        });
+        lock(&node.tasks).extend(lookups);
         tracing::info!(node = %node.me.node, incarnation = %node.me.incarnation, address = %node.me.address, "listening");
     }
 
@@ -255,8 +271,12 @@ impl Cluster {
         let view = self.node.view();
         let mut members: BTreeMap<NodeId, Member> =
             view.known.iter().map(|(node, known)| (*node, known.member.clone())).collect();
-        members.extend(view.live.iter().map(|(node, live)| (*node, live.member.clone())));
-        members.insert(self.node.me.node, self.node.me.clone());
+        members.extend(view.live.iter().map(|(node, live)| {
+            let said = view.said_of(*node, live.member.incarnation);
+            (*node, Member { said, ..live.member.clone() })
+        }));
+        drop(view);
+        members.insert(self.node.me.node, Member { said: said::now(&self.node), ..self.node.me.clone() });
         members.into_values().collect()
     }
 
@@ -279,6 +299,18 @@ impl Cluster {
         MemberEvents { node: Arc::clone(&self.node), version: self.node.version.subscribe(), told: Told::default() }
     }
 
+    /// Tells an actor of this node who is up, suspect, back and down, as messages, until it ends: first an `Up` for each member
+    /// that is live now, this node excluded.
+    ///
+    /// # Errors
+    /// [`WatchError::TooMany`] beyond 256 such monitors on this node.
+    pub fn monitor_nodes<A: tiebeam_actor::Handler<NodeEvent, Reply = ()>>(
+        &self,
+        watcher: &Addr<A>,
+    ) -> Result<Monitoring, WatchError> {
+        monitor::start(&self.node, watcher)
+    }
+
     /// Groups of actors on all connected nodes.
     #[must_use]
     pub fn groups(&self) -> Groups {
@@ -295,6 +327,12 @@ impl Cluster {
     #[must_use]
     pub fn presence(&self) -> Presence {
         Presence::new(Arc::clone(&self.node))
+    }
+
+    /// Services on all connected nodes, and calls to whichever instance is well.
+    #[must_use]
+    pub fn services(&self) -> Services {
+        Services::new(Arc::clone(&self.node))
     }
 
     /// Functions that nodes offer each other by name.
@@ -339,6 +377,55 @@ impl Cluster {
         self.node.voters.set(voters)
     }
 
+    /// Says whether this node is ready for work; members hear of it. While it is [cut off](Standing) it is not, whatever is said
+    /// here. Ready unless this is called.
+    pub fn set_ready(&self, readiness: Readiness) {
+        self.node.said.set_readiness(readiness);
+    }
+
+    /// Says how loaded this node is, in percent of what it can do; more than 100 if work waits. Members hear of it in tens,
+    /// and only when it has moved by more than 7.
+    pub fn set_load(&self, percent: u32) {
+        self.node.said.set_load(percent);
+    }
+
+    /// Whether this node is ready, as it tells the others.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        said::now(&self.node).readiness
+    }
+
+    /// Whether this node is in the part of a split cluster that goes on.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.node.standing.now()
+    }
+
+    /// Hands out where this node stands: as it is, then each change.
+    #[must_use]
+    pub fn watch_standing(&self) -> StandingEvents {
+        self.node.standing.events(&self.node)
+    }
+
+    /// Waits until this node reaches a majority of the voters; at once if it does. Never, if the cluster is shut down before.
+    /// Cancel safe.
+    pub async fn until_majority(&self) {
+        let mut events = self.watch_standing();
+        loop {
+            match events.next().await {
+                Some(Standing::Majority) => return,
+                Some(Standing::Unknown | Standing::CutOff { .. }) => {}
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Which voters are reached, at this moment and without the patience of [`Cluster::standing`].
+    #[must_use]
+    pub fn voters_reached(&self) -> VotersReached {
+        standing::voters_reached(&self.node)
+    }
+
     /// This node's number.
     #[must_use]
     pub fn node(&self) -> NodeId {
@@ -369,10 +456,11 @@ impl Cluster {
         self.node.endpoint.connection_count()
     }
 
-    /// Prepares to leave: takes this node's actors out of groups, names and presence, so that nobody new finds them, and
-    /// refuses to take others in ([`ShareError::Draining`](crate::ShareError::Draining)). They run on, and connected nodes
+    /// Prepares to leave: says that this node isn't ready, takes its actors out of groups, names, presence and services, so
+    /// that nobody new finds them, and refuses to take others in ([`ShareError::Draining`](crate::ShareError::Draining)). They run on, and connected nodes
     /// have heard of it after about 50 ms. There is no way back but to start again.
     pub fn drain(&self) {
+        self.set_ready(Readiness::NotReady("node is about to leave".to_owned()));
         self.node.sharing.drain_out(&self.node);
     }
 
@@ -381,6 +469,7 @@ impl Cluster {
     pub async fn shutdown(&self) {
         let node = &self.node;
         lock(&node.tasks).clear();
+        node.sharing.roster.clear();
         let gossip = lock(&node.chitchat).take();
         if let Some(gossip) = gossip {
             let _ = gossip.initiate_shutdown();
@@ -400,22 +489,26 @@ impl Cluster {
 
 impl Node {
     fn new(
-        config: Config,
+        mut config: Config,
         me: Member,
         endpoint: Endpoint,
         system: System,
         gossip: mpsc::Sender<(SocketAddr, Bytes)>,
     ) -> Self {
+        // What is compared with the zones of others is what they hear.
+        config.zone = said::cut(&config.zone, ZONE_BYTES_MAX);
         let mut dialler = Dialler::new(config.dial_backoff);
         let now = tiebeam_world::now();
-        for address in config.seeds.iter().filter(|address| **address != me.address) {
-            dialler.configure(now, *address, None);
+        for address in seed::addresses(&config.seeds).filter(|address| *address != me.address) {
+            dialler.configure(now, address, None);
         }
         for (node, address) in config.peers.iter().filter(|(node, _)| *node != me.node) {
             dialler.configure(now, *address, Some(*node));
         }
         let sharing = Sharing::new(me.node, me.incarnation);
         let voters = VotersCell::new(config.voters.clone());
+        let standing = StandingCell::new(&config.standing);
+        let said = SaidCell::new(&config.program_version, &config.zone);
         let view = View { known: BTreeMap::new(), live: BTreeMap::new(), dialler };
         Self {
             config,
@@ -435,6 +528,9 @@ impl Node {
             tasks: Mutex::default(),
             sharing,
             voters,
+            standing,
+            said,
+            node_monitors: NodeMonitors::default(),
         }
     }
 }

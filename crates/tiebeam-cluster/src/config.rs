@@ -4,20 +4,30 @@ use std::time::Duration;
 use tiebeam_resilience::Backoff;
 use tiebeam_wire::NodeId;
 
-use crate::Voters;
+use crate::standing::StandingConfig;
+use crate::{Seed, Voters};
 
 /// All that a cluster is told.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Who this node is, where it listens, whom it trusts.
     pub net: tiebeam_net::Config,
-    /// Addresses to ask for the others; this node's own may be among them. Empty for the first node.
-    pub seeds: Vec<SocketAddr>,
+    /// Where to ask for the others; this node's own address may be among them. Empty for the first node.
+    pub seeds: Vec<Seed>,
+    /// How often names and files among the seeds are looked at again; six times as often while they lead nowhere or nobody is
+    /// connected. Default 30 s.
+    pub seeds_interval: Duration,
     /// Nodes whose number and address are known before gossip tells them: usually the core nodes.
     pub peers: Vec<(NodeId, SocketAddr)>,
     /// The core nodes whose majority decides, as the cluster was born with them; the same on all nodes. Default none: then
     /// nothing that needs a majority can be used.
     pub voters: Voters,
+    /// When this node counts as cut off from the majority of the voters.
+    pub standing: StandingConfig,
+    /// The version of the program, told to all members; at most 32 bytes. Default none.
+    pub program_version: String,
+    /// Where this node is, for those who prefer what is near: a data centre, a rack. At most 64 bytes, cut beyond; default none.
+    pub zone: String,
     /// How often a node gossips. Default 200 ms.
     pub gossip_interval: Duration,
     /// How long to wait before a lost or refused connection is dialled again. Default 50 ms to 5 s.
@@ -33,8 +43,12 @@ impl Config {
         Self {
             net,
             seeds: Vec::new(),
+            seeds_interval: Duration::from_secs(30),
             peers: Vec::new(),
             voters: Voters::default(),
+            standing: StandingConfig::default(),
+            program_version: String::new(),
+            zone: String::new(),
             gossip_interval: Duration::from_millis(200),
             dial_backoff: Backoff { first: Duration::from_millis(50), max: Duration::from_secs(5) },
             members_max: 500,

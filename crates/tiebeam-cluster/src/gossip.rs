@@ -1,7 +1,7 @@
 //! Who exists and where: chitchat's gossip, on one lane of every connection.
 //!
 //! Gossip finds nodes; it doesn't say who is up, which is what connections say. A node's state is its id, incarnation
-//! and address (chitchat's own id) and its name and role, below 100 bytes.
+//! and address (chitchat's own id), its name and role, and what it says of itself, below 400 bytes.
 //!
 //! chitchat is pinned to 0.11.2: later versions keep their envelope to themselves, so that no other transport than
 //! theirs can carry it (upstream 207).
@@ -24,8 +24,8 @@ use tiebeam_net::{Lane, Service};
 use tiebeam_wire::{Incarnation, NodeId};
 use tokio::sync::{Mutex, mpsc};
 
-use crate::Member;
 use crate::node::Node;
+use crate::{Member, said, seed};
 
 /// The lane of all gossip.
 pub(crate) const LANE: Lane = Lane { service: Service::GOSSIP, index: 0 };
@@ -58,14 +58,25 @@ pub(crate) async fn start(node: &Arc<Node>, inbound: Inbox) -> anyhow::Result<Ch
         catchup_callback: None,
         extra_liveness_predicate: None,
     };
-    let state = vec![("name".to_owned(), me.name.clone()), ("role".to_owned(), me.role.to_string())];
+    let mut state = vec![("name".to_owned(), me.name.clone()), ("role".to_owned(), me.role.to_string())];
+    state.extend(said::keys(&said::now(node)).map(|(key, value)| (key.to_owned(), value)));
     let transport = LaneTransport { node: Arc::downgrade(node), inbound: Arc::new(Mutex::new(Some(inbound))) };
     chitchat::spawn_chitchat(config, state, &transport).await
 }
 
 fn seeds(node: &Node) -> Vec<String> {
-    let peers = node.config.peers.iter().map(|(_, address)| address);
-    node.config.seeds.iter().chain(peers).map(SocketAddr::to_string).collect()
+    let peers = node.config.peers.iter().map(|(_, address)| *address);
+    seed::addresses(&node.config.seeds).chain(peers).map(|address| address.to_string()).collect()
+}
+
+/// Begins to gossip with a node that is connected now, and that chitchat can't know: it was found by a name or a file.
+pub(crate) fn greet(node: &Node, address: SocketAddr) {
+    if seed::lookups(&node.config.seeds).next().is_some()
+        && let Some(handle) = crate::node::lock(&node.chitchat).as_ref()
+    {
+        // It refuses only when it has ended.
+        let _ = handle.gossip(address);
+    }
 }
 
 /// Passes on what gossip tells of nodes, for ever.
@@ -77,6 +88,7 @@ pub(crate) async fn watch(
         let members: Vec<Member> =
             nodes.borrow_and_update().iter().filter_map(|(id, state)| member(id, state)).collect();
         for member in members {
+            node.hear(&member);
             // What a node says of itself in its handshake is proven; what gossip says of it is not.
             let connected =
                 node.sessions().get(&member.node).is_some_and(|s| s.peer.incarnation() >= member.incarnation);
@@ -96,6 +108,7 @@ fn member(id: &ChitchatId, state: &NodeState) -> Option<Member> {
         address: id.gossip_advertise_addr,
         incarnation: Incarnation(id.generation_id),
         live: false,
+        said: said::read(|key| state.get(key)),
     })
 }
 

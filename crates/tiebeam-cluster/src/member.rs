@@ -2,6 +2,8 @@ use std::net::SocketAddr;
 
 use tiebeam_wire::{Incarnation, NodeId, Role};
 
+use crate::Said;
+
 /// A node of the cluster as this node knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
@@ -18,6 +20,8 @@ pub struct Member {
     /// Whether this node is connected to it; always so for this node itself. A member that others reach and this node
     /// doesn't is not live here.
     pub live: bool,
+    /// What it says of itself.
+    pub said: Said,
 }
 
 /// A change of who is reachable from this node. Events of one node alternate, `Up` first.

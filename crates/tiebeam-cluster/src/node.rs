@@ -15,9 +15,12 @@ use tokio::sync::{Notify, mpsc, watch};
 use crate::cluster::events::Live;
 use crate::mesh::dialler::Dialler;
 use crate::mesh::session::Session;
+use crate::monitor::NodeMonitors;
+use crate::said::SaidCell;
 use crate::sharing::Sharing;
+use crate::standing::StandingCell;
 use crate::voters::VotersCell;
-use crate::{Config, Handler, Member};
+use crate::{Config, Handler, Member, Said};
 
 /// What subscribers wait on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +69,9 @@ pub(crate) struct Node {
     pub(crate) tasks: Mutex<Vec<TaskGuard>>,
     pub(crate) sharing: Sharing,
     pub(crate) voters: VotersCell,
+    pub(crate) standing: StandingCell,
+    pub(crate) said: SaidCell,
+    pub(crate) node_monitors: NodeMonitors,
 }
 
 impl Node {
@@ -94,6 +100,9 @@ impl Node {
     pub(crate) fn learn(&self, member: Member) -> bool {
         let mut view = self.view();
         let (address, node, now) = (member.address, member.node, tiebeam_world::now());
+        let said = view.said_of(node, member.incarnation);
+        // A handshake says nothing of what gossip tells.
+        let member = if member.said == Said::default() { Member { said, ..member } } else { member };
         let latest = view.known.get(&node).map(|known| known.member.incarnation);
         if latest.is_some_and(|latest| latest > member.incarnation) {
             return false;
@@ -114,6 +123,23 @@ impl Node {
         news
     }
 
+    /// Takes in what a known start of a node says of itself.
+    pub(crate) fn hear(&self, member: &Member) {
+        let mut view = self.view();
+        let known = view.known.get_mut(&member.node).filter(|known| known.member.incarnation == member.incarnation);
+        if let Some(known) = known {
+            known.member.said.clone_from(&member.said);
+        }
+    }
+
+    /// What `node` says of its load, in percent; 0 if it says nothing.
+    pub(crate) fn load_of(&self, node: NodeId) -> u32 {
+        if node == self.me.node {
+            return self.said.load_percent();
+        }
+        self.view().known.get(&node).map_or(0, |known| known.member.said.load_percent)
+    }
+
     /// The latest start of `node` that was heard of.
     pub(crate) fn incarnation_of(&self, node: NodeId) -> Option<Incarnation> {
         self.view().known.get(&node).map(|known| known.member.incarnation)
@@ -121,6 +147,12 @@ impl Node {
 }
 
 impl View {
+    /// What a start of a node says of itself, as far as it was heard.
+    pub(crate) fn said_of(&self, node: NodeId, incarnation: Incarnation) -> Said {
+        let known = self.known.get(&node).filter(|known| known.member.incarnation == incarnation);
+        known.map(|known| known.member.said.clone()).unwrap_or_default()
+    }
+
     /// Makes room for one member; says whether it could.
     fn forget_one(&mut self) -> bool {
         let absent = self.known.iter().filter(|(node, _)| !self.live.contains_key(node));

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use tiebeam_actor::Pid;
 use tiebeam_crdt::ReplicaId;
 use tiebeam_crdt::replicator::Event;
-use tiebeam_wire::{Incarnation, NodeId, codec};
+use tiebeam_wire::{Incarnation, NodeId, Role, codec};
 use tokio::runtime::Handle;
 
 use self::plane::{Kind as _, Plane};
@@ -33,6 +33,7 @@ use crate::node::Node;
 use crate::presence::PresenceKind;
 use crate::pubsub::Topics;
 use crate::rpc::Functions;
+use crate::services::{Roster, ServicesKind};
 use crate::tasks::TaskHost;
 
 /// How many lanes there are to each node.
@@ -40,13 +41,15 @@ pub(crate) const LANES: u8 = 8;
 /// The version byte of a [`Frame`].
 pub(crate) const FRAME_VERSION: u8 = 1;
 /// Lanes below this one belong to a kind each.
-const FIRST_FREE_LANE: u8 = 3;
+const FIRST_FREE_LANE: u8 = 5;
 
 /// All that a node shares.
 pub(crate) struct Sharing {
     pub(crate) groups: Plane<GroupsKind>,
     pub(crate) names: Plane<NamesKind>,
     pub(crate) presence: Plane<PresenceKind>,
+    pub(crate) services: Plane<ServicesKind>,
+    pub(crate) roster: Roster,
     pub(crate) on_conflict: Conflicts,
     pub(crate) topics: Topics,
     pub(crate) functions: Functions,
@@ -61,6 +64,8 @@ pub(crate) enum Frame {
     Broadcast { from: Pid, scope: String, group: String, tag: u32, body: Bytes },
     /// To all subscribers of a topic on the node.
     Publish { from: Pid, topic: String, body: Bytes },
+    /// A core node tells an edge which voters it reaches, and whether that is a majority.
+    VotersReached { from: Pid, is_majority: bool, reached: Vec<NodeId> },
 }
 
 impl Sharing {
@@ -71,6 +76,8 @@ impl Sharing {
             groups: Plane::new(me),
             names: Plane::new(me),
             presence: Plane::new(me),
+            services: Plane::new(me),
+            roster: Roster::default(),
             on_conflict: Conflicts::default(),
             topics: Topics::default(),
             functions: Functions::default(),
@@ -94,6 +101,7 @@ impl Sharing {
         self.groups.handle(node, event.clone());
         self.names.handle(node, event.clone());
         self.presence.handle(node, event.clone());
+        self.services.handle(node, event.clone());
     }
 
     /// A connection is up, and nothing of it was served yet.
@@ -113,6 +121,7 @@ impl Sharing {
         self.groups.drain_out(node);
         self.names.drain_out(node);
         self.presence.drain_out(node);
+        self.services.drain_out(node);
     }
 
     /// Consensus says that a node never comes back.
@@ -127,6 +136,7 @@ impl Sharing {
             GroupsKind::LANE => self.groups.handle(node, Event::Received { from: peer, bytes }),
             NamesKind::LANE => self.names.handle(node, Event::Received { from: peer, bytes }),
             PresenceKind::LANE => self.presence.handle(node, Event::Received { from: peer, bytes }),
+            ServicesKind::LANE => self.services.handle(node, Event::Received { from: peer, bytes }),
             _ => return self.message(node, from, &bytes),
         }
         Ok(())
@@ -134,7 +144,7 @@ impl Sharing {
 
     fn message(&self, node: &Node, peer: &PeerIdentity, bytes: &[u8]) -> Result<(), String> {
         let frame = codec::decode::<Frame>(FRAME_VERSION, bytes).map_err(|error| error.to_string())?;
-        let (Frame::Broadcast { from, .. } | Frame::Publish { from, .. }) = &frame;
+        let (Frame::Broadcast { from, .. } | Frame::Publish { from, .. } | Frame::VotersReached { from, .. }) = &frame;
         if (from.node, from.incarnation) != (peer.node, peer.incarnation) {
             return Err(format!("message names a sender {from} of another node"));
         }
@@ -143,6 +153,11 @@ impl Sharing {
                 crate::groups::deliver(node, from, (scope, group), tag, &body);
             }
             Frame::Publish { topic, body, .. } => self.topics.deliver(&topic, &body),
+            // Edges hold no vote and have no word.
+            Frame::VotersReached { is_majority, reached, .. } if peer.role == Role::Core => {
+                node.standing.hear(peer.node, is_majority, reached);
+            }
+            Frame::VotersReached { .. } => return Err("an edge says which voters it reaches".to_owned()),
         }
         Ok(())
     }
@@ -185,6 +200,8 @@ pub(crate) fn start(node: &Arc<Node>) {
         sharing.spawn("cluster.groups", plane::run::<GroupsKind>(Arc::clone(node))).into_guard(),
         sharing.spawn("cluster.names", plane::run::<NamesKind>(Arc::clone(node))).into_guard(),
         sharing.spawn("cluster.presence", plane::run::<PresenceKind>(Arc::clone(node))).into_guard(),
+        sharing.spawn("cluster.services", plane::run::<ServicesKind>(Arc::clone(node))).into_guard(),
+        sharing.spawn("cluster.cut_off", crate::services::cut_off::run(Arc::clone(node))).into_guard(),
     ];
     crate::node::lock(&node.tasks).extend(tasks);
 }

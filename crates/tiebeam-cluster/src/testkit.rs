@@ -3,6 +3,8 @@
 use tiebeam_actor::RemoteSignal;
 use tiebeam_wire::codec;
 
+use crate::services::{Details, InstanceKey};
+use crate::sharing::{FRAME_VERSION, Frame};
 use crate::{gossip, router};
 
 /// Checks and decodes `bytes` as a message of gossip.
@@ -20,5 +22,23 @@ pub fn decode_signal(bytes: &[u8]) {
         let again = codec::encode(router::SIGNAL_VERSION, &signal);
         let read = codec::decode::<RemoteSignal>(router::SIGNAL_VERSION, &again);
         assert_eq!(read.ok(), Some(signal), "a signal changes on its way");
+    }
+}
+
+/// Decodes `bytes` as a message to many or a core's word; what was decoded must be written as it was read.
+///
+/// # Panics
+/// If it is written in another way.
+pub fn decode_share(bytes: &[u8]) {
+    if let Ok(frame) = codec::decode::<Frame>(FRAME_VERSION, bytes) {
+        let again = codec::encode(FRAME_VERSION, &frame);
+        let read = codec::decode::<Frame>(FRAME_VERSION, &again).expect("what was written can be read");
+        assert_eq!(codec::encode(FRAME_VERSION, &read), again, "a message changes on its way");
+    }
+    // What replicators carry of services, which `tiebeam-crdt` decodes within its own messages.
+    if let Ok(entry) = codec::decode::<(InstanceKey, Details)>(FRAME_VERSION, bytes) {
+        let again = codec::encode(FRAME_VERSION, &entry);
+        let read = codec::decode::<(InstanceKey, Details)>(FRAME_VERSION, &again);
+        assert_eq!(read.ok(), Some(entry), "an instance changes on its way");
     }
 }

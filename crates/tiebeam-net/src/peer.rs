@@ -210,6 +210,13 @@ impl Peer {
         lock(&self.inner.certificate).serial.clone()
     }
 
+    /// How many datagrams of the peer have come by this connection: while it doesn't grow, nothing is heard. For looking now and
+    /// then; nothing is counted for it that isn't counted anyway.
+    #[must_use]
+    pub fn datagrams_received(&self) -> u64 {
+        self.inner.connection.datagrams_received()
+    }
+
     /// Says whether this node dialled.
     #[must_use]
     pub fn dialled(&self) -> bool {

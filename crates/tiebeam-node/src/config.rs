@@ -5,12 +5,16 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use tiebeam_cluster::standing::Strategy;
+use tiebeam_cluster::{Seed, ZONE_BYTES_MAX};
 use tiebeam_wire::{NodeId, Role};
 
 /// Longest name of a node or a cluster, in bytes: gossip repeats names in every digest.
 pub const NAME_BYTES_MAX: usize = 16;
 /// Longest that a node may drain, in milliseconds: what stops nodes soon loses its patience.
 const DRAIN_MS_MAX: u64 = 60_000;
+/// How many seeds a configuration names.
+const SEEDS_MAX: usize = 64;
 
 /// All sections, as read from the file.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -42,6 +46,10 @@ pub struct NodeSection {
     pub name: String,
     /// `core` or `edge`; the one in the certificate.
     pub role: String,
+    /// Where the node is, for callers of services that prefer what is near: a data centre, a rack. At most 64 bytes. Default
+    /// none.
+    #[serde(default)]
+    pub zone: String,
     /// Where the node keeps everything. Default `/var/lib/tiebeam`.
     #[serde(default = "default_dir")]
     pub dir: PathBuf,
@@ -91,6 +99,39 @@ pub struct ClusterSection {
     pub revoked_serials: Vec<String>,
     /// The core nodes that vote, `ID = "ADDRESS"`; the same on every node. 1 to 9, an odd number is best.
     pub cores: BTreeMap<String, SocketAddr>,
+    /// Where else to ask for the others: `"ADDRESS:PORT"`, `"NAME:PORT"` or `"file:PATH"`; in the environment separated by
+    /// commas. At most 64. Default none.
+    #[serde(default)]
+    pub seeds: OneOrMany,
+    /// Which part of a split cluster goes on: `majority`, the one that reaches a majority of `cores`, or `none`, for those who
+    /// don't care; the same on every node. Default `majority`.
+    #[serde(default = "default_split")]
+    pub split: String,
+}
+
+/// A list, or one text with its items separated by commas.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum OneOrMany {
+    /// A text.
+    One(String),
+    /// A list.
+    Many(Vec<String>),
+}
+
+impl Default for OneOrMany {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
+impl OneOrMany {
+    fn items(&self) -> Vec<&str> {
+        match self {
+            Self::One(text) => text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect(),
+            Self::Many(items) => items.iter().map(String::as_str).collect(),
+        }
+    }
 }
 
 /// Where newcomers ask for certificates, and by what they get them.
@@ -105,6 +146,10 @@ pub struct JoinSection {
     /// issued again when two thirds are over.
     #[serde(default = "default_certificate_hours")]
     pub certificate_hours: u32,
+}
+
+fn default_split() -> String {
+    "majority".to_owned()
 }
 
 fn default_join() -> SocketAddr {
@@ -136,6 +181,7 @@ const KEYS: &[&str] = &[
     "node.id",
     "node.name",
     "node.role",
+    "node.zone",
     "node.dir",
     "node.drain_ms",
     "listen.quic",
@@ -149,6 +195,8 @@ const KEYS: &[&str] = &[
     "cluster.revoked_nodes",
     "cluster.revoked_serials",
     "cluster.cores",
+    "cluster.seeds",
+    "cluster.split",
     "join.listen",
     "join.authority",
     "join.certificate_hours",
@@ -254,6 +302,19 @@ impl Config {
         if let Err(error) = crate::certificates::denied(self) {
             return bad("cluster.revoked_serials", &self.cluster.revoked_serials.join(", "), &error.to_string());
         }
+        if self.node.zone.len() > ZONE_BYTES_MAX {
+            return bad("node.zone", &self.node.zone, "a zone has at most 64 bytes");
+        }
+        let seeds = self.cluster.seeds.items();
+        if seeds.len() > SEEDS_MAX {
+            return bad("cluster.seeds", &seeds.join(", "), "expected at most 64 seeds");
+        }
+        if let Some(error) = seeds.iter().find_map(|seed| seed.parse::<Seed>().err()) {
+            return bad("cluster.seeds", &error.seed, error.why);
+        }
+        if !["majority", "none"].contains(&&*self.cluster.split) {
+            return bad("cluster.split", &self.cluster.split, "expected majority or none");
+        }
         if let Some(join) = &self.join {
             if self.role() != Role::Core {
                 return bad(
@@ -306,6 +367,18 @@ impl Config {
     #[must_use]
     pub fn role(&self) -> Role {
         if self.node.role == "core" { Role::Core } else { Role::Edge }
+    }
+
+    /// Where to ask for the others, beside the core nodes.
+    #[must_use]
+    pub fn seeds(&self) -> Vec<Seed> {
+        self.cluster.seeds.items().into_iter().filter_map(|seed| seed.parse().ok()).collect()
+    }
+
+    /// Which part of a split cluster goes on.
+    #[must_use]
+    pub fn split(&self) -> Strategy {
+        if self.cluster.split == "none" { Strategy::None } else { Strategy::Majority }
     }
 
     /// The core nodes and where they listen, in order of id.
@@ -415,6 +488,17 @@ mod tests {
         assert_eq!(config.listen.http.port(), 9);
     }
 
+    /// In Kubernetes all that differs is said by the environment, which knows no lists.
+    #[test]
+    fn seeds_are_a_list_or_one_text() {
+        let shown = |config: Config| config.seeds().iter().map(ToString::to_string).collect::<Vec<_>>();
+        let listed = GOOD.replace("cores = {", "seeds = [\"10.0.0.1:4400\", \"file:seeds\"]\ncores = {");
+        assert_eq!(shown(parse(&listed, &[]).unwrap()), ["10.0.0.1:4400", "file:seeds"]);
+        let text = ("TIEBEAM_CLUSTER_SEEDS", "dns:core.ns.svc:4400, 10.0.0.2:4400");
+        assert_eq!(shown(parse(&listed, &[text]).unwrap()), ["dns:core.ns.svc:4400", "10.0.0.2:4400"]);
+        assert_eq!(shown(parse(GOOD, &[]).unwrap()), [""; 0]);
+    }
+
     #[test]
     fn values_out_of_range_are_named() {
         let cases = [
@@ -426,6 +510,12 @@ mod tests {
             ("[cluster]", "[join]\nauthority = \"ca\"\ncertificate_hours = 5\n[cluster]", "join.certificate_hours"),
             ("cores = {", "revoked_serials = [\"7A:0B\"]\ncores = {", "cluster.revoked_serials"),
             ("1 = \"127", "2 = \"127", "cluster.cores"),
+            (
+                "cores = {",
+                "seeds = [\"core\"]\ncores = {",
+                "cluster.seeds is \"core\": expected ADDRESS:PORT, NAME:PORT or",
+            ),
+            ("cores = {", "split = \"oldest\"\ncores = {", "cluster.split"),
         ];
         for (from, to, key) in cases {
             let error = parse(&GOOD.replace(from, to), &[]).unwrap_err();

@@ -70,7 +70,7 @@ impl Handle {
         &self.system
     }
 
-    /// The node's place in the cluster: members, groups, names, requests.
+    /// The node's place in its cluster: members, groups, names, services.
     #[must_use]
     pub const fn cluster(&self) -> &Cluster {
         &self.cluster

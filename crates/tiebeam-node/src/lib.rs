@@ -22,6 +22,7 @@ mod handle;
 mod issuer;
 mod layout;
 mod node;
+mod said;
 mod services;
 mod status;
 pub mod telemetry;
@@ -29,7 +30,7 @@ pub mod telemetry;
 pub use app::{AppError, Application, BoxProcessor, ConsumerSpec};
 pub use catalog::{Catalog, CreateTopicError};
 pub use config::{
-    ClusterSection, Config, ConfigError, JoinSection, ListenSection, NAME_BYTES_MAX, NodeSection, TlsSection,
+    ClusterSection, Config, ConfigError, JoinSection, ListenSection, NAME_BYTES_MAX, NodeSection, OneOrMany, TlsSection,
 };
 pub use data_dir::DataDirError;
 pub use error::{ReloadError, StartError};

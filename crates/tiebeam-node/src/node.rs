@@ -30,6 +30,7 @@ use crate::error::{ReloadError, StartError};
 use crate::handle::Handle;
 use crate::issuer;
 use crate::layout;
+use crate::said;
 use crate::status::{HostedPartition, Status};
 
 /// Restarts within the period after which the node's root gives up, and with it the node.
@@ -125,6 +126,7 @@ impl Node {
             tasks.push(tiebeam_world::spawn("node.partitions", watch).into_guard());
         }
         status.serve_on(&cluster);
+        tasks.push(tiebeam_world::spawn("node.said", said::run(cluster.clone(), status.clone())).into_guard());
         let http = http.serve(status.clone());
         for app in apps {
             let settings = config.apps.get(app.name()).cloned().unwrap_or_default();
@@ -224,6 +226,10 @@ fn cluster_config(
     cluster.peers = config.cores().into_iter().filter(|(id, _)| *id != config.id()).collect();
     let voters = config.cores().into_keys().collect();
     cluster.voters = tiebeam_cluster::Voters { version: 0, nodes: voters };
+    cluster.seeds = config.seeds();
+    cluster.standing.strategy = config.split();
+    cluster.zone.clone_from(&config.node.zone);
+    env!("CARGO_PKG_VERSION").clone_into(&mut cluster.program_version);
     Ok(cluster)
 }
 

@@ -12,7 +12,7 @@ use tiebeam_api::{
     API_VERSION, ClusterView, ConsumerStatus, GroupStatus, Health, MemberView, NodeStatus, PartitionStatus,
     WorkflowCounts, WorkflowPartition,
 };
-use tiebeam_cluster::{Cluster, Member, PeerIdentity, Service};
+use tiebeam_cluster::{Cluster, Member, PeerIdentity, Readiness, Service, Standing};
 use tiebeam_log::{Group, Groups};
 use tiebeam_topics::consumer::TopicPartition;
 use tiebeam_topics::partition::Partition;
@@ -36,7 +36,6 @@ pub(crate) struct Status {
     name: String,
     role: String,
     cluster_name: String,
-    cores: Vec<NodeId>,
     started: Instant,
     handle: Handle,
     apps: Vec<Arc<dyn Application>>,
@@ -57,7 +56,6 @@ impl Status {
             name: config.node.name.clone(),
             role: config.node.role.clone(),
             cluster_name: config.cluster.name.clone(),
-            cores: config.cores().into_keys().collect(),
             started: tiebeam_world::now(),
             handle,
             apps,
@@ -161,6 +159,11 @@ impl Status {
             codec::decode(API_VERSION, &request.await.ok()?).ok()
         };
         let status: Option<NodeStatus> = answer.await;
+        let (ready, unready_why) = match member.said.readiness {
+            Readiness::Unsaid => (None, String::new()),
+            Readiness::Ready => (Some(true), String::new()),
+            Readiness::NotReady(why) => (Some(false), why),
+        };
         MemberView {
             id: member.node.0,
             name: member.name,
@@ -169,6 +172,11 @@ impl Status {
             incarnation: member.incarnation.0,
             up: member.live || member.node == self.node(),
             status,
+            version: member.said.version,
+            zone: member.said.zone,
+            ready,
+            unready_why,
+            load_percent: member.said.load_percent,
         }
     }
 }
@@ -198,16 +206,23 @@ impl Source for Status {
                 reasons.push(format!("{} has no leader", g.name));
             }
         }
-        let live: BTreeSet<NodeId> =
-            self.handle.cluster.members().into_iter().filter(|m| m.live).map(|m| m.node).collect();
-        let reached = self.cores.iter().filter(|c| **c == self.node() || live.contains(c)).count();
-        if reached * 2 <= self.cores.len() {
-            reasons.push(format!("{reached} of {} core nodes are reached, no majority", self.cores.len()));
+        let standing = self.handle.cluster.standing();
+        let (reached, of) =
+            (self.handle.cluster.voters_reached().reached.len(), self.handle.cluster.voters().nodes.len());
+        match standing {
+            Standing::Majority => {}
+            Standing::Unknown => reasons.push(format!("{reached} of {of} core nodes are reached, no majority yet")),
+            Standing::CutOff { .. } => reasons.push(format!("cut off: {reached} of {of} core nodes are reached")),
         }
         let started = self.hosted().apps_started.clone();
         let waiting = self.apps.iter().map(|app| app.name()).filter(|name| !started.contains(name));
         reasons.extend(waiting.map(|name| format!("application {name} is starting")));
-        Health { ready: reasons.is_empty(), node: self.node().0, reasons }
+        let standing = match standing {
+            Standing::Majority => "majority",
+            Standing::Unknown => "unknown",
+            Standing::CutOff { .. } => "cut off",
+        };
+        Health { ready: reasons.is_empty(), node: self.node().0, reasons, standing: standing.to_owned() }
     }
 
     fn status(&self) -> NodeStatus {

@@ -33,9 +33,12 @@ struct Cli {
     /// How many run at once.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
-    /// Number of nodes.
+    /// Number of core nodes.
     #[arg(long, default_value_t = 5)]
     nodes: u64,
+    /// Number of edge nodes beside them.
+    #[arg(long, default_value_t = 0)]
+    edges: u64,
     /// Until when there are faults, in virtual seconds; half a minute of quiet follows.
     #[arg(long, default_value_t = 270)]
     faults: u64,
@@ -91,7 +94,14 @@ fn members(plan: members::Plan) -> anyhow::Result<ExitCode> {
 fn one(cli: &Cli, seed: u64) -> anyhow::Result<ExitCode> {
     quieten();
     watch(again(cli, seed));
-    let plan = Plan { seed, nodes: cli.nodes, faults_until_s: cli.faults, level: cli.level, ..Plan::new(seed) };
+    let plan = Plan {
+        seed,
+        nodes: cli.nodes,
+        edges: cli.edges,
+        faults_until_s: cli.faults,
+        level: cli.level,
+        ..Plan::new(seed)
+    };
     let Outcome { failure, log, joined_after } = run(plan);
     let mut out = std::io::stdout().lock();
     if let Some(path) = &cli.log {
@@ -111,9 +121,12 @@ fn one(cli: &Cli, seed: u64) -> anyhow::Result<ExitCode> {
 /// The one command that does the same again.
 fn again(cli: &Cli, seed: u64) -> String {
     let usual = Plan::new(seed);
+    let edges = if cli.edges == usual.edges { String::new() } else { format!(" --edges {}", cli.edges) };
     match (cli.nodes, cli.faults) {
-        (nodes, faults) if (nodes, faults) == (usual.nodes, usual.faults_until_s) => format!("make sim SEED={seed}"),
-        (nodes, faults) => format!("make sim SEED={seed} ARGS=\"--nodes {nodes} --faults {faults}\""),
+        (nodes, faults) if (nodes, faults) == (usual.nodes, usual.faults_until_s) && edges.is_empty() => {
+            format!("make sim SEED={seed}")
+        }
+        (nodes, faults) => format!("make sim SEED={seed} ARGS=\"--nodes {nodes}{edges} --faults {faults}\""),
     }
 }
 
@@ -140,6 +153,7 @@ fn many(cli: &Cli, count: u64) -> anyhow::Result<ExitCode> {
         }
         let mut command = Command::new(&myself);
         command.args(["--seed", &seed.to_string(), "--nodes", &cli.nodes.to_string()]);
+        command.args(["--edges", &cli.edges.to_string()]);
         command.args(["--faults", &cli.faults.to_string(), "--level", &cli.level.to_string()]);
         running.push((seed, command.stdout(Stdio::piped()).spawn().context("seed can't be run")?));
     }

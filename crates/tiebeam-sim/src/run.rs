@@ -16,8 +16,10 @@ use crate::workload::{self, End, Workload};
 pub struct Plan {
     /// What everything follows from.
     pub seed: u64,
-    /// How many nodes there are.
+    /// How many core nodes there are.
     pub nodes: u64,
+    /// How many edge nodes there are beside them.
+    pub edges: u64,
     /// Until when there are faults, in virtual seconds.
     pub faults_until_s: u64,
     /// How long it is quiet after that, in virtual seconds.
@@ -30,7 +32,7 @@ impl Plan {
     /// Five nodes and five virtual minutes.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
-        Self { seed, nodes: 5, faults_until_s: 270, quiet_s: 30, level: Level::INFO }
+        Self { seed, nodes: 5, edges: 0, faults_until_s: 270, quiet_s: 30, level: Level::INFO }
     }
 }
 
@@ -59,7 +61,7 @@ pub fn run(plan: Plan) -> Outcome {
 fn simulate(plan: Plan) -> Outcome {
     let workloads = workload::all();
     let work = begin(&workloads);
-    let mut simulation = match Simulation::new(plan.seed, plan.nodes, plan.level, work) {
+    let mut simulation = match Simulation::with_edges(plan.seed, plan.nodes, plan.edges, plan.level, work) {
         Ok(simulation) => simulation,
         Err(error) => return Outcome { failure: Some(error.to_string()), log: Log::default(), joined_after: None },
     };

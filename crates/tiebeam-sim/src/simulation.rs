@@ -73,17 +73,26 @@ pub fn on_thread<T: Send + 'static>(seed: u64, simulate: impl FnOnce() -> T + Se
 }
 
 impl Simulation {
-    /// Makes a cluster of `count` nodes that are down. `work` is begun on each start of a node; traces of `level` and above
-    /// go into the log.
+    /// Makes a cluster of `count` core nodes that are down. `work` is begun on each start of a node; traces of `level` and
+    /// above go into the log.
     ///
     /// # Errors
     /// [`AuthorityError`]: certificates can't be made.
     pub fn new(seed: u64, count: u64, level: Level, work: Work) -> Result<Self, AuthorityError> {
+        Self::with_edges(seed, count, 0, level, work)
+    }
+
+    /// As [`Simulation::new`], with `edges` edge nodes whose numbers follow those of the cores. The cores are the voters.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with_edges(seed: u64, cores: u64, edges: u64, level: Level, work: Work) -> Result<Self, AuthorityError> {
         let outside = Outside::new(seed);
         let traces = tracing::subscriber::set_default(ToLog { outside: Arc::clone(&outside), level });
-        let nodes: Arc<[NodeId]> = (1..=count).map(NodeId).collect();
+        let nodes: Arc<[NodeId]> = (1..=cores + edges).map(NodeId).collect();
         let authority = Authority::ephemeral(CLUSTER)?;
-        let credentials = nodes.iter().map(|node| Ok((*node, credentials(&authority, *node)?)));
+        let role = |node: NodeId| if node.0 <= cores { Role::Core } else { Role::Edge };
+        let credentials = nodes.iter().map(|node| Ok((*node, credentials(&authority, *node, role(*node))?)));
         let credentials = credentials.collect::<Result<_, AuthorityError>>()?;
         let hosts = nodes.iter().map(|node| (*node, Host::new(*node))).collect();
         Ok(Self { outside, nodes, hosts, credentials, work, _traces: traces })
@@ -98,8 +107,9 @@ impl Simulation {
         let mut net = tiebeam_net::Config::new(address(node), incarnation, self.credentials[&node].clone(), cookie);
         net.advertise = Some(address(node));
         let mut config = Config::new(net);
-        config.seeds = self.nodes.iter().take(SEED_NODES).map(|node| address(*node)).collect();
-        config.voters = Voters { version: 0, nodes: self.nodes.iter().copied().collect() };
+        config.seeds = self.nodes.iter().take(SEED_NODES).map(|node| address(*node).into()).collect();
+        let cores = self.credentials.iter().filter(|(_, credentials)| credentials.identity().role == Role::Core);
+        config.voters = Voters { version: 0, nodes: cores.map(|(node, _)| *node).collect() };
         self.outside.tell(node, format!("starts as {incarnation}"));
         self.outside.state().turn = node;
         let work = Arc::clone(&self.work);
@@ -261,8 +271,8 @@ impl Drop for Simulation {
     }
 }
 
-fn credentials(authority: &Authority, node: NodeId) -> Result<Credentials, AuthorityError> {
-    let identity = Identity { node, name: format!("node-{}", node.0), role: Role::Core, cluster: CLUSTER.to_owned() };
+fn credentials(authority: &Authority, node: NodeId, role: Role) -> Result<Credentials, AuthorityError> {
+    let identity = Identity { node, name: format!("node-{}", node.0), role, cluster: CLUSTER.to_owned() };
     let issued = authority.issue(identity)?;
     let credentials =
         Credentials::from_pem(authority.pem().as_bytes(), issued.certificate.as_bytes(), issued.key.as_bytes());

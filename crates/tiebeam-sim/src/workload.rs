@@ -6,7 +6,9 @@
 
 mod calls;
 mod members;
+mod services;
 mod sharing;
+mod standing;
 mod streams;
 mod ties;
 
@@ -21,7 +23,9 @@ use crate::site::Site;
 
 pub use calls::Calls;
 pub use members::Members;
+pub use services::Services;
 pub use sharing::Sharing;
+pub use standing::Standings;
 pub use streams::Streams;
 pub use ties::Ties;
 
@@ -62,6 +66,8 @@ pub fn all() -> Vec<Arc<dyn Workload>> {
         Arc::new(Ties::default()),
         Arc::new(Calls::default()),
         Arc::new(Sharing::default()),
+        Arc::new(Standings::default()),
+        Arc::new(Services::default()),
     ]
 }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on should stop there")]
 
 mod bad_input;
+mod cut_off;
 mod flights;
 mod join;
 mod rotation;

@@ -41,6 +41,7 @@ mod tests {
     use tiebeam_wire::Role;
 
     use super::*;
+    use crate::Said;
 
     fn live(serial: u64, node: u64, incarnation: u64) -> (NodeId, Live) {
         let member = Member {
@@ -50,6 +51,7 @@ mod tests {
             address: "127.0.0.1:4400".parse().unwrap(),
             incarnation: Incarnation(incarnation),
             live: true,
+            said: Said::default(),
         };
         (NodeId(node), Live { serial, member })
     }

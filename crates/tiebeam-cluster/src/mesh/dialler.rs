@@ -79,6 +79,14 @@ impl Dialler {
         }
     }
 
+    /// An address is no longer in the configuration: it is forgotten as those are that gossip tells.
+    pub(crate) fn release(&mut self, now: Instant, address: SocketAddr) {
+        if let Some(target) = self.targets.get_mut(&address) {
+            target.configured = false;
+            target.good = now;
+        }
+    }
+
     /// Adds an address that gossip told, or who must answer there; due at once if it is new.
     pub(crate) fn know(&mut self, now: Instant, address: SocketAddr, expected: Option<NodeId>) {
         let full = self.targets.len() >= TARGETS_MAX;
@@ -314,5 +322,10 @@ mod tests {
         dialler.configure(at(0), address(1), None);
         dialler.know(at(0), address(2), None);
         assert_eq!(ports(&dialler.take_due(at(16 * 60 * 1000))), [1]);
+        fail(&mut dialler, at(16 * 60 * 1000), 1);
+        dialler.release(at(17 * 60 * 1000), address(1));
+        assert_eq!(ports(&dialler.take_due(at(18 * 60 * 1000))), [1]);
+        fail(&mut dialler, at(18 * 60 * 1000), 1);
+        assert_eq!(ports(&dialler.take_due(at(33 * 60 * 1000))), [0; 0], "no more, after a quarter of an hour");
     }
 }

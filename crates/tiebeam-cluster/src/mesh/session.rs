@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::cluster::events::Live;
 use crate::node::Node;
-use crate::{Member, PeerIdentity, gossip, mesh, router, sharing};
+use crate::{Member, PeerIdentity, Said, gossip, mesh, router, sharing};
 
 pub(crate) struct Session {
     pub(crate) peer: Peer,
@@ -44,6 +44,7 @@ pub(super) fn start(node: &Arc<Node>, peer: Peer) {
         address: peer.address(),
         incarnation: peer.incarnation(),
         live: true,
+        said: Said::default(),
     };
     let session = Arc::new(Session {
         lanes: array::from_fn(|n| peer.lane(Lane { service: Service::ACTOR, index: u8::try_from(n).unwrap_or(0) })),
@@ -58,12 +59,15 @@ pub(super) fn start(node: &Arc<Node>, peer: Peer) {
     {
         let mut view = node.view();
         view.dialler.connected(peer.node());
-        view.live.insert(peer.node(), Live { serial, member });
+        // Gossip may have told it before.
+        let said = view.said_of(peer.node(), peer.incarnation());
+        view.live.insert(peer.node(), Live { serial, member: Member { said, ..member } });
     }
     node.sharing.up(node, peer.node(), peer.incarnation());
     node.changed();
     tracing::info!(peer = %peer.identity(), incarnation = %peer.incarnation(), address = %peer.address(), "node up");
     peer.serve(handler(node, &peer));
+    gossip::greet(node, peer.address());
     drop(tiebeam_world::spawn("cluster.session", watch(Arc::clone(node), session)));
 }
 
@@ -89,6 +93,7 @@ pub(super) fn end(node: &Node, session: &Session) {
     // From here on nothing is queued on the session, so all that was taken and is lost is covered by what follows.
     node.system.node_down(peer.node(), peer.incarnation());
     node.sharing.down(node, peer.node(), peer.incarnation());
+    node.standing.forget(peer.node());
     {
         let mut view = node.view();
         view.live.remove(&peer.node());

@@ -143,6 +143,11 @@ impl<T: Topic, K: Topic, V: Clone + PartialEq> Board<T, K, V> {
         self.topics.keys()
     }
 
+    /// Grows with each change of what is seen.
+    pub(crate) const fn serial(&self) -> u64 {
+        self.serial
+    }
+
     /// Returns how many watch.
     pub(crate) fn watchers_len(&self) -> usize {
         self.watchers.len()

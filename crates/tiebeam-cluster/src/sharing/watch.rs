@@ -99,6 +99,10 @@ impl<Kd: Kind> Drop for Watch<Kd> {
 pub struct Monitoring(tiebeam_world::Task<()>);
 
 impl Monitoring {
+    pub(crate) const fn new(task: tiebeam_world::Task<()>) -> Self {
+        Self(task)
+    }
+
     /// Ends it. What was told already and waits in the mailbox stays.
     pub fn stop(self) {
         self.0.abort();

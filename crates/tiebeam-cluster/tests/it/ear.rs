@@ -4,9 +4,11 @@ use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 use tiebeam_actor::{Actor, Addr, Ctx, ExitReason, Handler, Table};
+use tiebeam_cluster::NodeEvent;
 use tiebeam_cluster::groups::GroupEvent;
 use tiebeam_cluster::names::NameConflict;
 use tiebeam_cluster::presence::{PresenceEvent, Present};
+use tiebeam_cluster::services::ServiceEvent;
 
 use crate::host::{Host, until};
 
@@ -77,6 +79,33 @@ impl Handler<NameConflict> for Ear {
 
     async fn handle(&mut self, conflict: NameConflict, _: &mut Ctx<Self>) {
         self.hear(format!("{} is {} and not {}", conflict.name, conflict.winner, conflict.loser));
+    }
+}
+
+impl Handler<ServiceEvent> for Ear {
+    type Reply = ();
+
+    async fn handle(&mut self, event: ServiceEvent, _: &mut Ctx<Self>) {
+        self.hear(match event {
+            ServiceEvent::Added(instance) => format!("+ {}", instance.id),
+            ServiceEvent::Changed { before, after } => {
+                format!("{} {} > {}", after.id, before.details.weight, after.details.weight)
+            }
+            ServiceEvent::Removed(instance) => format!("- {}", instance.id),
+        });
+    }
+}
+
+impl Handler<NodeEvent> for Ear {
+    type Reply = ();
+
+    async fn handle(&mut self, event: NodeEvent, _: &mut Ctx<Self>) {
+        self.hear(match event {
+            NodeEvent::Up(member) => format!("up {} {}", member.node, member.incarnation),
+            NodeEvent::Suspect(node, incarnation) => format!("suspect {node} {incarnation}"),
+            NodeEvent::Back(node, incarnation) => format!("back {node} {incarnation}"),
+            NodeEvent::Down(node, incarnation) => format!("down {node} {incarnation}"),
+        });
     }
 }
 

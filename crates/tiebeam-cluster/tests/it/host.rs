@@ -30,7 +30,7 @@ pub(crate) fn config(node: u64, role: Role, seeds: &[SocketAddr]) -> Config {
     config.net.idle_timeout = Duration::from_millis(1000);
     config.net.keep_alive_interval = Duration::from_millis(300);
     config.gossip_interval = Duration::from_millis(50);
-    config.seeds = seeds.to_vec();
+    config.seeds = seeds.iter().copied().map(Into::into).collect();
     config
 }
 

@@ -12,5 +12,6 @@ mod presence;
 mod pubsub;
 mod requests;
 mod rpc;
+mod services;
 mod split;
 mod tasks;

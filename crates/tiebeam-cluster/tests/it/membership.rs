@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use tiebeam_cluster::{Member, StartError};
+use tiebeam_actor::ExitReason;
+use tiebeam_cluster::{Member, NODE_MONITORS_MAX, Readiness, Said, Standing, StartError, Voters};
 use tiebeam_wire::{Incarnation, NodeId, Role};
 
-use crate::host::{Host, all_joined, config, is_quiet, next, until};
+use crate::ear::ear;
+use crate::host::{Host, all_joined, config, is_quiet, next, soon, until};
+use crate::split::Pair;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn node_joins_by_a_seed_and_both_sides_know_it() {
@@ -21,6 +24,7 @@ async fn node_joins_by_a_seed_and_both_sides_know_it() {
         address: two.address(),
         incarnation: Incarnation(1),
         live: true,
+        said: members[1].said.clone(),
     };
     assert_eq!(members[1], expected);
     assert_eq!((members.len(), members[0].node, members[0].live), (2, NodeId(1), true));
@@ -204,4 +208,92 @@ async fn port_in_use_is_a_clear_error() {
 #[tokio::test(flavor = "multi_thread")]
 async fn admin_is_no_member() {
     assert!(matches!(Host::start(config(9, Role::Admin, &[])).await.err(), Some(StartError::Role(Role::Admin))));
+}
+
+/// What changes must be heard of by those who are connected already, whose handshake said nothing of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn members_hear_what_a_node_says_of_itself() {
+    let one = Host::core(1, &[]).await;
+    let mut talker = config(2, Role::Edge, &[one.address()]);
+    (talker.program_version, talker.zone) = ("1.4.0".to_owned(), "eu-1".to_owned());
+    let two = Host::start(talker).await.unwrap();
+    all_joined(&[&one, &two]).await;
+    let said = |host: &Host| host.cluster.members()[1].said.clone();
+    let expected =
+        |readiness, load_percent| Said { version: "1.4.0".into(), zone: "eu-1".into(), readiness, load_percent };
+    until("the first to be heard", || said(&one) == expected(Readiness::Ready, 0)).await;
+    two.cluster.set_load(43);
+    two.cluster.set_ready(Readiness::NotReady("warming up".into()));
+    let not_ready = expected(Readiness::NotReady("warming up".into()), 40);
+    assert_eq!(said(&two), not_ready, "at once with itself");
+    until("the change to be heard", || said(&one) == not_ready).await;
+    two.cluster.set_ready(Readiness::Ready);
+    until("the node to be ready", || said(&one) == expected(Readiness::Ready, 40)).await;
+}
+
+/// A node that is cut off must not get work because it finds itself well.
+#[tokio::test(flavor = "multi_thread")]
+async fn node_that_reaches_no_majority_is_not_ready() {
+    let mut lonely = config(1, Role::Core, &[]);
+    lonely.voters = Voters { version: 0, nodes: [1, 2].map(NodeId).into() };
+    let (voters, one) = (lonely.voters.clone(), Host::start(lonely).await.unwrap());
+    one.cluster.set_ready(Readiness::Ready);
+    assert_eq!(one.cluster.standing(), Standing::Unknown);
+    assert_eq!(one.cluster.readiness(), Readiness::NotReady("no majority of voters reached yet".into()));
+    let mut second = config(2, Role::Core, &[one.address()]);
+    second.voters = voters;
+    let two = Host::start(second).await.unwrap();
+    soon("the majority", one.cluster.until_majority()).await;
+    assert_eq!(one.cluster.readiness(), Readiness::Ready);
+    drop(two);
+    until("the node to be cut off", || matches!(one.cluster.standing(), Standing::CutOff { .. })).await;
+    assert_eq!(one.cluster.readiness(), Readiness::NotReady("cut off from the majority".into()));
+}
+
+/// Actors hear of nodes as messages, in the order of what happened; without suspicion the first word would be the last.
+#[tokio::test(flavor = "multi_thread")]
+async fn actor_hears_that_a_node_is_suspect_before_it_is_down() {
+    let pair = Pair::start().await;
+    let (watcher, heard) = ear(&pair.one).await;
+    let _monitoring = pair.one.cluster.monitor_nodes(&watcher).unwrap();
+    heard.becomes(&["up n2 i1".to_owned()]).await;
+    pair.cut().await;
+    // A machine that stalls may have it suspected and back before; the end is always the same.
+    let ends =
+        |with: &[&str]| heard.all().iter().rev().map(String::as_str).zip(with.iter().rev()).all(|(a, b)| a == *b);
+    until("the loss", || ends(&["suspect n2 i1", "down n2 i1"])).await;
+    pair.heal().await;
+    until("the return", || ends(&["suspect n2 i1", "down n2 i1", "up n2 i1"])).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn monitors_of_nodes_are_bounded_and_end_with_their_actor() {
+    let one = Host::core(1, &[]).await;
+    let (watcher, _) = ear(&one).await;
+    for _ in 0..NODE_MONITORS_MAX {
+        drop(one.cluster.monitor_nodes(&watcher).unwrap());
+    }
+    let (other, heard) = ear(&one).await;
+    assert!(one.cluster.monitor_nodes(&other).is_err(), "one too many");
+    one.system.exit(watcher.pid(), ExitReason::Kill);
+    until("the monitors of the dead to be gone", || one.cluster.monitor_nodes(&other).is_ok()).await;
+    let _two = Host::core(2, &[one.address()]).await;
+    heard.becomes(&["up n2 i1".to_owned()]).await;
+}
+
+/// A node that is told a name and a file alone; the file comes late, and says another one afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_are_found_by_name_and_by_a_file_that_changes() {
+    let (one, two) = (Host::core(1, &[]).await, Host::core(2, &[]).await);
+    let path = std::env::temp_dir().join(format!("tiebeam-seeds-{}", std::process::id()));
+    let mut seeker = config(3, Role::Edge, &[]);
+    let name = format!("localhost:{}", one.address().port());
+    seeker.seeds = vec![name.parse().unwrap(), format!("file:{}", path.display()).parse().unwrap()];
+    seeker.seeds_interval = Duration::from_millis(60);
+    let three = Host::start(seeker).await.unwrap();
+    all_joined(&[&one, &three]).await;
+    std::fs::write(&path, format!("# the other one\n{}\n", two.address())).unwrap();
+    // That one and two find each other as well is gossip's doing, which only three can have begun.
+    all_joined(&[&one, &two, &three]).await;
+    std::fs::remove_file(&path).unwrap();
 }

@@ -142,7 +142,7 @@ async fn frame_that_is_none_or_names_another_sender_ends_the_connection() {
             }
             false => candidate.offer().await.unwrap(),
         };
-        peer.lane(Lane { service: Service::SHARE, index: 3 }).send(frame.into()).unwrap();
+        peer.lane(Lane { service: Service::SHARE, index: 5 }).send(frame.into()).unwrap();
         if is_good {
             // The same bytes in its own name arrive, so what was refused before was refused for the name.
             assert_eq!(read(&mut news).await, 7);

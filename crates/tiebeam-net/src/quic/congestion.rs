@@ -204,7 +204,9 @@ mod tests {
     fn a_path_that_became_longer_is_learned() {
         let mut path = path(10, 125_000_000);
         let mut delay = Delay::new(path.now);
-        (0..200).for_each(|_| drop(path.round(&mut delay)));
+        for _ in 0..200 {
+            path.round(&mut delay);
+        }
         path.length = Duration::from_millis(50);
         let until = path.now + BASE_AGE_MAX * 2;
         while path.now < until || delay.is_probe {

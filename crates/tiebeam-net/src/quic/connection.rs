@@ -320,6 +320,10 @@ impl Connection {
         self.inner().look(|state| state.proto.remote_address())
     }
 
+    pub(crate) fn datagrams_received(&self) -> u64 {
+        lock(&self.inner().state).proto.stats().udp_rx.datagrams
+    }
+
     /// What TLS knows of the peer.
     pub(crate) fn peer_identity(&self) -> Option<Box<dyn Any>> {
         self.inner().look(|state| state.proto.crypto_session().peer_identity())

@@ -23,9 +23,9 @@ use crate::outside::Outside;
 use crate::site::{Site, draw};
 
 /// How late a call may end, in nanoseconds: timers count whole milliseconds.
-const SLACK_NANOS: u64 = 10_000_000;
+pub(super) const SLACK_NANOS: u64 = 10_000_000;
 /// The same in the share of the time by which a clock may be slow, in hundredths.
-const SLACK_PERCENT: u64 = 3;
+pub(super) const SLACK_PERCENT: u64 = 3;
 const NAME: &str = "oracle";
 const SERVICE: Service = Service::APPLICATION;
 

@@ -4,3 +4,4 @@
 mod interpose;
 mod nodes;
 mod seeds;
+mod standing;

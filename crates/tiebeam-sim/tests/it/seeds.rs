@@ -29,6 +29,14 @@ fn fixed_seeds_hold() {
     assert_eq!(said(&output), "3 of 3 seeds hold, from 100\n");
 }
 
+/// Edges know where they stand by what cores tell them alone.
+#[test]
+fn seeds_with_edges_hold() {
+    let output = sim(&["--seeds", "2", "--from", "200", "--nodes", "3", "--edges", "2", "--faults", "30"]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(said(&output), "2 of 2 seeds hold, from 200\n");
+}
+
 /// Without nodes nobody does what the workloads wait for; the line says how to see it again.
 #[test]
 fn seed_that_fails_says_how_to_repeat_it() {

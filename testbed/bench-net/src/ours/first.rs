@@ -63,7 +63,7 @@ pub(super) fn config(folder: &Path, node: u64, seeds: &[SocketAddr]) -> anyhow::
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
     let cookie = Cookie::new("a secret of the benchmark")?;
     let mut config = Config::new(tiebeam_net::Config::new(listen, Incarnation(1), credentials, cookie));
-    config.seeds = seeds.to_vec();
+    config.seeds = seeds.iter().copied().map(Into::into).collect();
     Ok(config)
 }
 
