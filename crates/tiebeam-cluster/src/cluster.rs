@@ -17,17 +17,20 @@ use tiebeam_wire::{Incarnation, NodeId, Role};
 use tokio::sync::{Notify, mpsc, watch};
 
 use self::events::Told;
+use crate::leases::Tenancy;
 use crate::mesh::dialler::Dialler;
 use crate::node::{Node, Version, View, lock};
 use crate::router::LaneRouter;
 use crate::sharing::Sharing;
 use crate::voters::VotersCell;
 use crate::{
-    Config, Groups, Handler, Member, MemberEvent, Names, PeerIdentity, Presence, PubSub, RemoteTasks, RequestError,
-    Rpc, Voters,
+    Config, Groups, Handler, Leases, Member, MemberEvent, Names, PeerIdentity, Presence, PubSub, RemoteTasks,
+    RequestError, Rpc, Voters,
 };
 use crate::{gossip, mesh, sharing};
 
+/// The least of [`Config::lease_time`].
+const LEASE_TIME_MIN: Duration = Duration::from_millis(500);
 /// How long [`Cluster::shutdown`] waits for peers to be told.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(1);
 
@@ -137,6 +140,10 @@ impl Cluster {
         Ok(cluster)
     }
 
+    pub(crate) const fn of(node: Arc<Node>) -> Self {
+        Self { node }
+    }
+
     pub(crate) const fn inner(&self) -> &Arc<Node> {
         &self.node
     }
@@ -147,6 +154,7 @@ impl Cluster {
         *lock(&node.chitchat) = Some(handle);
         sharing::start(node);
         crate::rpc::start(self);
+        crate::leases::start(self);
         let tasks = [
             tiebeam_world::spawn("cluster.accept", mesh::accept(Arc::clone(node))).into_guard(),
             tiebeam_world::spawn("cluster.dial", mesh::dial(Arc::clone(node))).into_guard(),
@@ -315,6 +323,12 @@ impl Cluster {
         RemoteTasks::new(self.clone())
     }
 
+    /// Leases that a majority of the voters grants.
+    #[must_use]
+    pub fn leases(&self) -> Leases {
+        Leases::new(Arc::clone(&self.node))
+    }
+
     /// Takes out of groups, names and presence what all starts of `node` contributed, here and, by and by, everywhere; and
     /// refuses what comes later. Only for whoever knows by consensus that the node never comes back: a node that was
     /// forgotten can share nothing any more under its number.
@@ -369,10 +383,11 @@ impl Cluster {
         self.node.endpoint.connection_count()
     }
 
-    /// Leaves: closes all connections and the endpoint, tells all ends, and waits until peers were told, at most for
-    /// 1 s. A second call returns at once.
+    /// Leaves: gives back leases, closes all connections and the endpoint, tells all ends, and waits until peers were told,
+    /// at most for 1 s. A second call returns at once.
     pub async fn shutdown(&self) {
         let node = &self.node;
+        crate::leases::leave(node).await;
         lock(&node.tasks).clear();
         let gossip = lock(&node.chitchat).take();
         if let Some(gossip) = gossip {
@@ -407,8 +422,10 @@ impl Node {
         for (node, address) in config.peers.iter().filter(|(node, _)| *node != me.node) {
             dialler.configure(now, *address, Some(*node));
         }
+        let config = Config { lease_time: config.lease_time.max(LEASE_TIME_MIN), ..config };
         let sharing = Sharing::new(me.node, me.incarnation);
         let voters = VotersCell::new(config.voters.clone());
+        let leases = Tenancy::new(me.node, &config);
         let view = View { known: BTreeMap::new(), live: BTreeMap::new(), dialler };
         Self {
             config,
@@ -428,6 +445,7 @@ impl Node {
             tasks: Mutex::default(),
             sharing,
             voters,
+            leases,
         }
     }
 }

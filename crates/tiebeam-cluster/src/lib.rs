@@ -9,6 +9,7 @@
 //!   told to many by [`pubsub`]. They are brought together by replicators of `tiebeam-crdt`, on eight lanes of
 //!   [`Service::SHARE`].
 //! - What nodes do for each other: functions by [`rpc`], and supervised [`tasks`].
+//! - What may exist only once: [`leases`] that a majority of the [`Voters`] grants.
 //!
 //! Promises: at most one connection to a start of a node. Its end is told once, first to links and monitors, then to
 //! subscribers; nothing of it is delivered afterwards and nothing is sent again on the next one. A killed peer is noticed
@@ -19,8 +20,8 @@
 //! Invariants: a session is in the map from before its first stream is served until after its last frame was delivered;
 //! sessions of one pair never overlap; of two starts of a node the earlier is told down before the later is up.
 //!
-//! What it does not do: it decides nothing that needs agreement. Two nodes may see different members for a while, and a
-//! name may have two holders until they meet.
+//! What it does not do: but for leases it decides nothing that needs agreement. Two nodes may see different members for a
+//! while, and a name may have two holders until they meet. Nothing here outlives all nodes.
 //!
 //! Further reading: `docs/protocols/handshake.md`; "Scuttlebutt reconciliation" (van Renesse et al., 2008) for gossip.
 
@@ -38,6 +39,7 @@ pub mod testkit;
 mod voters;
 
 pub mod groups;
+pub mod leases;
 pub mod names;
 pub mod presence;
 pub mod pubsub;
@@ -47,6 +49,7 @@ pub mod tasks;
 pub use cluster::{Cluster, MemberEvents, StartError};
 pub use config::Config;
 pub use groups::{Group, Groups};
+pub use leases::{Fence, Lease, Leases};
 pub use member::{Member, MemberEvent};
 pub use names::Names;
 pub use presence::Presence;

@@ -13,6 +13,7 @@ use tiebeam_world::TaskGuard;
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::cluster::events::Live;
+use crate::leases::Tenancy;
 use crate::mesh::dialler::Dialler;
 use crate::mesh::session::Session;
 use crate::sharing::Sharing;
@@ -66,6 +67,7 @@ pub(crate) struct Node {
     pub(crate) tasks: Mutex<Vec<TaskGuard>>,
     pub(crate) sharing: Sharing,
     pub(crate) voters: VotersCell,
+    pub(crate) leases: Tenancy,
 }
 
 impl Node {

@@ -3,7 +3,7 @@
 use tiebeam_actor::RemoteSignal;
 use tiebeam_wire::codec;
 
-use crate::{gossip, router};
+use crate::{gossip, leases, router};
 
 /// Checks and decodes `bytes` as a message of gossip.
 pub fn decode_gossip(bytes: &[u8]) {
@@ -21,4 +21,9 @@ pub fn decode_signal(bytes: &[u8]) {
         let read = codec::decode::<RemoteSignal>(router::SIGNAL_VERSION, &again);
         assert_eq!(read.ok(), Some(signal), "a signal changes on its way");
     }
+}
+
+/// Decodes `bytes` as a request about leases and has a voter judge it.
+pub fn decode_lease(bytes: &[u8]) {
+    leases::decode(bytes);
 }

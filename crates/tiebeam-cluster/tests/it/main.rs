@@ -6,6 +6,7 @@ mod ear;
 mod groups;
 mod guard;
 mod host;
+mod leases;
 mod membership;
 mod names;
 mod presence;
