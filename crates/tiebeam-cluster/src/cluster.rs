@@ -22,10 +22,11 @@ use crate::mesh::dialler::Dialler;
 use crate::node::{Node, Version, View, lock};
 use crate::router::LaneRouter;
 use crate::sharing::Sharing;
+use crate::virtual_actors::host::Virtuals;
 use crate::voters::VotersCell;
 use crate::{
     Config, Groups, Handler, Leases, Member, MemberEvent, Names, PeerIdentity, Presence, PubSub, RemoteTasks,
-    RequestError, Rpc, Voters,
+    RequestError, Rpc, Singletons, VirtualActors, Voters,
 };
 use crate::{gossip, mesh, sharing};
 
@@ -329,6 +330,18 @@ impl Cluster {
         Leases::new(Arc::clone(&self.node))
     }
 
+    /// Actors by key that are always there, each on one node at a time.
+    #[must_use]
+    pub fn virtual_actors(&self) -> VirtualActors {
+        VirtualActors::new(Arc::clone(&self.node))
+    }
+
+    /// Actors of which the cluster runs exactly one.
+    #[must_use]
+    pub fn singletons(&self) -> Singletons {
+        Singletons::new(Arc::clone(&self.node))
+    }
+
     /// Takes out of groups, names and presence what all starts of `node` contributed, here and, by and by, everywhere; and
     /// refuses what comes later. Only for whoever knows by consensus that the node never comes back: a node that was
     /// forgotten can share nothing any more under its number.
@@ -383,10 +396,11 @@ impl Cluster {
         self.node.endpoint.connection_count()
     }
 
-    /// Leaves: gives back leases, closes all connections and the endpoint, tells all ends, and waits until peers were told,
-    /// at most for 1 s. A second call returns at once.
+    /// Leaves: ends virtual actors and singletons, at most for 2 s, gives back leases, closes all connections and the
+    /// endpoint, tells all ends, and waits until peers were told, at most for 1 s. A second call returns at once.
     pub async fn shutdown(&self) {
         let node = &self.node;
+        crate::virtual_actors::host::leave(node).await;
         crate::leases::leave(node).await;
         lock(&node.tasks).clear();
         let gossip = lock(&node.chitchat).take();
@@ -446,6 +460,7 @@ impl Node {
             sharing,
             voters,
             leases,
+            virtuals: Virtuals::default(),
         }
     }
 }

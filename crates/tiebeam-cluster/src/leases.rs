@@ -283,6 +283,10 @@ impl Claim {
         &self.entry.deadline
     }
 
+    pub(crate) fn watch(&self) -> watch::Receiver<Standing> {
+        self.watch.clone()
+    }
+
     pub(crate) fn standing(&self) -> Standing {
         *self.watch.borrow()
     }
@@ -535,7 +539,7 @@ async fn recall(node: Arc<Node>, from: NodeId) {
     }
 }
 
-async fn sleep_until(deadline: Option<Instant>) {
+pub(crate) async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tiebeam_world::sleep_until(deadline).await,
         None => std::future::pending().await,

@@ -9,7 +9,8 @@
 //!   told to many by [`pubsub`]. They are brought together by replicators of `tiebeam-crdt`, on eight lanes of
 //!   [`Service::SHARE`].
 //! - What nodes do for each other: functions by [`rpc`], and supervised [`tasks`].
-//! - What may exist only once: [`leases`] that a majority of the [`Voters`] grants.
+//! - What may exist only once: [`leases`] that a majority of the [`Voters`] grants, and on them [`virtual_actors`] and
+//!   [`singletons`].
 //!
 //! Promises: at most one connection to a start of a node. Its end is told once, first to links and monitors, then to
 //! subscribers; nothing of it is delivered afterwards and nothing is sent again on the next one. A killed peer is noticed
@@ -44,7 +45,9 @@ pub mod names;
 pub mod presence;
 pub mod pubsub;
 pub mod rpc;
+pub mod singletons;
 pub mod tasks;
+pub mod virtual_actors;
 
 pub use cluster::{Cluster, MemberEvents, StartError};
 pub use config::Config;
@@ -58,6 +61,8 @@ pub use request::{Handler, PeerIdentity, RequestError};
 pub use rpc::Rpc;
 pub use sharing::plane::ShareError;
 pub use sharing::watch::{Monitoring, WatchError};
+pub use singletons::Singletons;
 pub use tasks::RemoteTasks;
 pub use tiebeam_net::Service;
+pub use virtual_actors::VirtualActors;
 pub use voters::Voters;

@@ -17,6 +17,7 @@ use crate::leases::Tenancy;
 use crate::mesh::dialler::Dialler;
 use crate::mesh::session::Session;
 use crate::sharing::Sharing;
+use crate::virtual_actors::host::Virtuals;
 use crate::voters::VotersCell;
 use crate::{Config, Handler, Member};
 
@@ -68,6 +69,7 @@ pub(crate) struct Node {
     pub(crate) sharing: Sharing,
     pub(crate) voters: VotersCell,
     pub(crate) leases: Tenancy,
+    pub(crate) virtuals: Virtuals,
 }
 
 impl Node {

@@ -3,7 +3,7 @@
 use tiebeam_actor::RemoteSignal;
 use tiebeam_wire::codec;
 
-use crate::{gossip, leases, router};
+use crate::{gossip, leases, router, virtual_actors};
 
 /// Checks and decodes `bytes` as a message of gossip.
 pub fn decode_gossip(bytes: &[u8]) {
@@ -26,4 +26,9 @@ pub fn decode_signal(bytes: &[u8]) {
 /// Decodes `bytes` as a request about leases and has a voter judge it.
 pub fn decode_lease(bytes: &[u8]) {
     leases::decode(bytes);
+}
+
+/// Decodes `bytes` as a message for a virtual actor.
+pub fn decode_virtual(bytes: &[u8]) {
+    virtual_actors::decode(bytes);
 }

@@ -13,5 +13,7 @@ mod presence;
 mod pubsub;
 mod requests;
 mod rpc;
+mod singletons;
 mod split;
 mod tasks;
+mod virtual_actors;
