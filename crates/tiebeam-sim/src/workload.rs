@@ -9,6 +9,7 @@ mod members;
 mod sharing;
 mod streams;
 mod ties;
+mod virtual_actors;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,6 +25,7 @@ pub use members::Members;
 pub use sharing::Sharing;
 pub use streams::Streams;
 pub use ties::Ties;
+pub use virtual_actors::VirtualActors;
 
 /// One concern of the nodes.
 pub trait Workload: Send + Sync {
@@ -62,6 +64,7 @@ pub fn all() -> Vec<Arc<dyn Workload>> {
         Arc::new(Ties::default()),
         Arc::new(Calls::default()),
         Arc::new(Sharing::default()),
+        Arc::new(VirtualActors::default()),
     ]
 }
 
