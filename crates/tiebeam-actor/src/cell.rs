@@ -15,8 +15,8 @@ use tiebeam_wire::{Incarnation, NodeId};
 
 use crate::credits::{Admission, Credits};
 use crate::message::Encoded;
+use crate::process::Course;
 use crate::process::links::Links;
-use crate::process::{Course, Started};
 use crate::raw::item::{Handling, Item, Opened};
 use crate::raw::mailbox::{Mailbox, Pushed};
 use crate::raw::own::{Birth, Own};
@@ -126,8 +126,8 @@ pub(crate) trait Process: Send + Sync {
     fn turn(self: Arc<Self>);
     /// Queues `signal`; gives it back if the process is gone.
     fn signal(&self, signal: Signal) -> Result<(), Signal>;
-    /// Queues a message of another node, or refuses it.
-    fn deliver(&self, inbound: Inbound);
+    /// Queues a message of another node, or gives it back and says why.
+    fn try_deliver(&self, inbound: Inbound) -> Result<(), Box<(Inbound, CallError)>>;
     /// The ties of the process if it has any; whoever holds this sends nothing.
     fn lock_ties(&self) -> MutexGuard<'_, Option<Box<Ties>>>;
     fn marks(&self) -> &Marks;
@@ -144,6 +144,14 @@ pub(crate) trait Process: Send + Sync {
 }
 
 impl dyn Process + '_ {
+    /// Queues a message of another node, or refuses it.
+    pub(crate) fn deliver(&self, inbound: Inbound) {
+        if let Err(refused) = self.try_deliver(inbound) {
+            let (inbound, error) = *refused;
+            inbound.refuse(error);
+        }
+    }
+
     /// Makes the process some ties if it has none, and changes them.
     pub(crate) fn tie<T>(&self, change: impl FnOnce(&mut Ties) -> T) -> T {
         change(self.lock_ties().get_or_insert_default())
@@ -189,7 +197,7 @@ impl<A: Actor> Cell<A> {
         parent: Option<Pid>,
         (mailbox_messages_max, overflow): (u32, Overflow),
         birth: impl Birth<A>,
-        started: Started<A>,
+        course: Course<A>,
     ) -> Arc<Self> {
         let serial = system.fresh_pid().serial;
         let cell = Self {
@@ -207,7 +215,7 @@ impl<A: Actor> Cell<A> {
             handling: Handling::nothing(),
             own: Own::new(),
         };
-        Own::prepare(cell, birth, Course::new(started))
+        Own::prepare(cell, birth, course)
     }
 
     pub(crate) fn pid(&self) -> Pid {
@@ -333,14 +341,14 @@ impl<A: Actor> Process for Cell<A> {
         }
     }
 
-    fn deliver(&self, inbound: Inbound) {
+    fn try_deliver(&self, inbound: Inbound) -> Result<(), Box<(Inbound, CallError)>> {
         let pid = self.pid();
         if self.exit.get().is_some() {
-            return inbound.refuse(CallError::NoProc);
+            return Err(Box::new((inbound, CallError::NoProc)));
         }
         let Some(entry) = table_of::<A>().entry(inbound.tag) else {
             tracing::warn!(%pid, kind = self.kind(), tag = inbound.tag, "message of another node is unknown");
-            return inbound.refuse(CallError::Incompatible);
+            return Err(Box::new((inbound, CallError::Incompatible)));
         };
         // A lane must not wait for one slow actor, so what finds no credit is refused at once.
         match self.admit() {
@@ -350,17 +358,20 @@ impl<A: Actor> Process for Cell<A> {
                     self.credits.count_refused();
                 }
                 tracing::debug!(%pid, kind = self.kind(), "mailbox is full, message of another node refused");
-                return inbound.refuse(CallError::Overloaded);
+                return Err(Box::new((inbound, CallError::Overloaded)));
             }
-            Err(error) => return inbound.refuse(error),
+            Err(error) => return Err(Box::new((inbound, error))),
         }
         let reply_to = ReplyTo::remote(inbound.caller);
         let encoded = Encoded { decode: entry.decode, name: entry.name, body: inbound.body, reply_to };
         if let Err(unsent) = self.push(Item::encoded(encoded))
             && let Opened::Encoded(encoded) = unsent.open()
         {
-            encoded.reply_to.refuse(CallError::NoProc);
+            let Encoded { body, reply_to, .. } = encoded;
+            let inbound = Inbound { tag: inbound.tag, body, caller: reply_to.into_remote() };
+            return Err(Box::new((inbound, CallError::NoProc)));
         }
+        Ok(())
     }
 
     fn lock_ties(&self) -> MutexGuard<'_, Option<Box<Ties>>> {

@@ -24,7 +24,7 @@ use crate::raw::mailbox::Queue;
 use crate::raw::own::{After, Turn, Work};
 use crate::raw::slot;
 use crate::trace::{TraceKind, Tracer};
-use crate::{Actor, Addr, Ctx, ExitReason, Info};
+use crate::{Actor, Addr, Ctx, DEADLINE_OVER, Deadline, ExitReason, Info};
 
 /// Tells the starter how the start went.
 pub(crate) type Started<A> = slot::Sender<Result<Addr<A>, ExitReason>>;
@@ -53,11 +53,13 @@ struct Rare<A: Actor> {
     /// Goes before what waits to be handled.
     urgent: Queue<Item<A>>,
     tracer: Option<Box<Tracer>>,
+    /// From when on the process must not run.
+    deadline: Option<Deadline>,
 }
 
 impl<A: Actor> Default for Rare<A> {
     fn default() -> Self {
-        Self { system: Queue::default(), urgent: Queue::default(), tracer: None }
+        Self { system: Queue::default(), urgent: Queue::default(), tracer: None, deadline: None }
     }
 }
 
@@ -94,13 +96,14 @@ fn forget(panic: Box<dyn std::any::Any + Send>) {
 }
 
 impl<A: Actor> Course<A> {
-    pub(crate) fn new(started: Started<A>) -> Self {
+    pub(crate) fn new(started: Started<A>, deadline: Option<Deadline>) -> Self {
+        let rare = deadline.map(|deadline| Box::new(Rare { deadline: Some(deadline), ..Rare::default() }));
         Self {
             stage: Stage::Init,
             started: Some(started),
             arrived: Queue::default(),
             inner: Queue::default(),
-            rare: None,
+            rare,
             is_killed: false,
             is_ignored: false,
         }
@@ -161,8 +164,18 @@ impl<A: Actor> Turn<'_, A> {
         }
     }
 
+    /// Says whether the deadline of the process is over. What it leaves behind is stopped all the same.
+    #[inline]
+    fn is_over(&mut self) -> bool {
+        let deadline = self.course().rare.as_ref().and_then(|rare| rare.deadline.as_ref());
+        deadline.is_some_and(Deadline::is_over) && !matches!(self.course().stage, Stage::Ending)
+    }
+
     /// Goes on with the future that is under way.
     fn go_on(&mut self, cx: &mut Context<'_>) -> Step {
+        if self.is_over() {
+            return self.die(ExitReason::Other(DEADLINE_OVER.to_owned()));
+        }
         let polled = self.poll(cx);
         self.polled_work(polled)
     }
@@ -254,6 +267,10 @@ impl<A: Actor> Turn<'_, A> {
         {
             self.cell.handling.set(None);
             return self.die(reason);
+        }
+        if self.is_over() {
+            self.cell.handling.set(None);
+            return self.die(ExitReason::Other(DEADLINE_OVER.to_owned()));
         }
         let Some(next) = self.pick() else {
             self.cell.handling.set(None);

@@ -28,7 +28,7 @@ enum Slot<R> {
 /// Writes an answer down for another node.
 type Encode<R> = fn(&R) -> Vec<u8>;
 
-/// A caller on another node.
+/// A caller on another node, or one whose call was carried here as bytes.
 pub(crate) struct RemoteCaller {
     pub(crate) system: System,
     pub(crate) callee: Pid,
@@ -39,6 +39,9 @@ pub(crate) struct RemoteCaller {
 
 impl RemoteCaller {
     pub(crate) fn answer(self, result: Result<Bytes, CallError>) {
+        if self.system.is_local(self.caller) {
+            return self.system.deliver_reply(self.callee, self.call, result);
+        }
         let reply = RemoteSignal::Reply { from: self.callee, to: self.caller, call: self.call, result };
         // Without a connection the caller's node has failed the call already.
         let _ = self.system.route(self.caller.node, reply);
@@ -103,6 +106,14 @@ impl ReplyTo<()> {
     pub(crate) fn remote(caller: Option<RemoteCaller>) -> Self {
         let slot = caller.map_or(Slot::Nobody, |caller| Slot::Remote(Box::new((caller, |()| Vec::new()))));
         Self { slot, callee: None }
+    }
+
+    /// Gives the caller back.
+    pub(crate) fn into_remote(mut self) -> Option<RemoteCaller> {
+        match std::mem::replace(&mut self.slot, Slot::Nobody) {
+            Slot::Remote(remote) => Some(remote.0),
+            Slot::Nobody | Slot::Local(_) => None,
+        }
     }
 
     pub(crate) fn encoded_by<R: Send + 'static>(mut self, encode: Encode<R>) -> ReplyTo<R> {

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::cell::{Cell, Process, Signal};
+use crate::process::Course;
 use crate::raw::own::{Birth, Own};
 use crate::raw::slot::slot;
-use crate::{Actor, Addr, Ctx, ExitKind, ExitReason, Overflow, System};
+use crate::{Actor, Addr, Ctx, Deadline, ExitKind, ExitReason, Overflow, System};
 
 /// Starts actors, linked to a parent if it came from one. A value: change it, use it, clone it.
 #[derive(Clone)]
@@ -16,12 +17,13 @@ pub struct Starter {
     name: Option<String>,
     mailbox_messages_max: u32,
     overflow: Overflow,
+    deadline: Option<Deadline>,
 }
 
 impl Starter {
     pub(crate) fn new(system: System, parent: Option<Arc<dyn Process>>) -> Self {
         let mailbox_messages_max = system.config().mailbox_messages_max;
-        Self { system, parent, name: None, mailbox_messages_max, overflow: Overflow::default() }
+        Self { system, parent, name: None, mailbox_messages_max, overflow: Overflow::default(), deadline: None }
     }
 
     /// Gives the next actor this name, before its `init` runs; its start fails if the name is taken.
@@ -40,6 +42,12 @@ impl Starter {
     #[must_use]
     pub fn overflow(self, overflow: Overflow) -> Self {
         Self { overflow, ..self }
+    }
+
+    /// Lets the next actor run until its deadline and no longer; see [`Deadline`].
+    #[must_use]
+    pub fn until(self, deadline: Deadline) -> Self {
+        Self { deadline: Some(deadline), ..self }
     }
 
     /// Returns the system in which actors are started.
@@ -61,7 +69,8 @@ impl Starter {
         let (started, start) = slot();
         let parent = self.parent.as_ref().map(|parent| parent.pid());
         let mailbox = (self.mailbox_messages_max, self.overflow);
-        let cell = Cell::<A>::new(self.system.clone(), parent, mailbox, birth, started);
+        let course = Course::new(started, self.deadline.clone());
+        let cell = Cell::<A>::new(self.system.clone(), parent, mailbox, birth, course);
         if let Err(reason) = self.admit(Arc::<Cell<A>>::clone(&cell)) {
             cell.abandon();
             return Err(reason);

@@ -90,6 +90,19 @@ impl<A: Actor> Table<A> {
         Some((entry.tag, (entry.encode)(message)?))
     }
 
+    /// Decodes the answer to a message of type `M` as actors of type `A` write it; nothing if the table doesn't hold `M`, or
+    /// these are not the bytes of its answer.
+    #[must_use]
+    pub fn decode_answer<M, Mode>(answer: &[u8]) -> Option<A::Answer>
+    where
+        A: Dispatch<M, Mode>,
+        M: Send + 'static,
+        Mode: 'static,
+    {
+        let entry = table_of::<A>().entry_of::<M>()?;
+        (entry.decode_reply)(answer).ok()?.downcast().ok().map(|answer| *answer)
+    }
+
     fn add<M, Mode>(mut self, tag: u32) -> Self
     where
         A: Dispatch<M, Mode>,

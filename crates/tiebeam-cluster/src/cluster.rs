@@ -17,6 +17,7 @@ use tiebeam_wire::{Incarnation, NodeId, Role};
 use tokio::sync::{Notify, mpsc, watch};
 
 use self::events::Told;
+use crate::leases::Tenancy;
 use crate::mesh::dialler::Dialler;
 use crate::monitor::NodeMonitors;
 use crate::node::{Node, Version, View, lock};
@@ -25,13 +26,17 @@ use crate::said::SaidCell;
 use crate::seed::SeedBook;
 use crate::sharing::Sharing;
 use crate::standing::{Standing, StandingCell, StandingEvents, VotersReached};
+use crate::virtual_actors::host::Virtuals;
 use crate::voters::VotersCell;
 use crate::{
-    Config, Groups, Handler, Member, MemberEvent, Monitoring, Names, NodeEvent, PeerIdentity, Presence, PubSub,
-    Readiness, RemoteTasks, RequestError, Rpc, Said, Services, Voters, WatchError, ZONE_BYTES_MAX,
+    Config, Groups, Handler, Leases, Member, MemberEvent, Monitoring, Names, NodeEvent, PeerIdentity, Presence, PubSub,
+    Readiness, RemoteTasks, RequestError, Rpc, Said, Services, Singletons, VirtualActors, Voters, WatchError,
+    ZONE_BYTES_MAX,
 };
 use crate::{gossip, mesh, monitor, said, seed, sharing, standing};
 
+/// The least of [`Config::lease_time`].
+const LEASE_TIME_MIN: Duration = Duration::from_millis(500);
 /// How long [`Cluster::shutdown`] waits for peers to be told.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(1);
 
@@ -142,6 +147,10 @@ impl Cluster {
         Ok(cluster)
     }
 
+    pub(crate) const fn of(node: Arc<Node>) -> Self {
+        Self { node }
+    }
+
     pub(crate) const fn inner(&self) -> &Arc<Node> {
         &self.node
     }
@@ -153,6 +162,7 @@ impl Cluster {
         *lock(&node.chitchat) = Some(handle);
         sharing::start(node);
         crate::rpc::start(self);
+        crate::leases::start(self);
         let tasks = [
             tiebeam_world::spawn("cluster.accept", mesh::accept(Arc::clone(node))).into_guard(),
             tiebeam_world::spawn("cluster.dial", mesh::dial(Arc::clone(node))).into_guard(),
@@ -353,6 +363,24 @@ impl Cluster {
         RemoteTasks::new(self.clone())
     }
 
+    /// Leases that a majority of the voters grants.
+    #[must_use]
+    pub fn leases(&self) -> Leases {
+        Leases::new(Arc::clone(&self.node))
+    }
+
+    /// Actors by key that are always there, each on one node at a time.
+    #[must_use]
+    pub fn virtual_actors(&self) -> VirtualActors {
+        VirtualActors::new(Arc::clone(&self.node))
+    }
+
+    /// Actors of which the cluster runs exactly one.
+    #[must_use]
+    pub fn singletons(&self) -> Singletons {
+        Singletons::new(Arc::clone(&self.node))
+    }
+
     /// Takes out of groups, names and presence what all starts of `node` contributed, here and, by and by, everywhere; and
     /// refuses what comes later. Only for whoever knows by consensus that the node never comes back: a node that was
     /// forgotten can share nothing any more under its number.
@@ -464,10 +492,12 @@ impl Cluster {
         self.node.sharing.drain_out(&self.node);
     }
 
-    /// Leaves: closes all connections and the endpoint, tells all ends, and waits until peers were told, at most for
-    /// 1 s. A second call returns at once.
+    /// Leaves: ends virtual actors and singletons, at most for 2 s, gives back leases, closes all connections and the
+    /// endpoint, tells all ends, and waits until peers were told, at most for 1 s. A second call returns at once.
     pub async fn shutdown(&self) {
         let node = &self.node;
+        crate::virtual_actors::host::leave(node).await;
+        crate::leases::leave(node).await;
         lock(&node.tasks).clear();
         node.sharing.roster.clear();
         let gossip = lock(&node.chitchat).take();
@@ -505,10 +535,12 @@ impl Node {
         for (node, address) in config.peers.iter().filter(|(node, _)| *node != me.node) {
             dialler.configure(now, *address, Some(*node));
         }
+        let config = Config { lease_time: config.lease_time.max(LEASE_TIME_MIN), ..config };
         let sharing = Sharing::new(me.node, me.incarnation);
         let voters = VotersCell::new(config.voters.clone());
         let standing = StandingCell::new(&config.standing);
         let said = SaidCell::new(&config.program_version, &config.zone);
+        let leases = Tenancy::new(me.node, &config);
         let view = View { known: BTreeMap::new(), live: BTreeMap::new(), dialler };
         Self {
             config,
@@ -531,6 +563,8 @@ impl Node {
             standing,
             said,
             node_monitors: NodeMonitors::default(),
+            leases,
+            virtuals: Virtuals::default(),
         }
     }
 }

@@ -9,6 +9,8 @@
 //!   told to many by [`pubsub`]. They are brought together by replicators of `tiebeam-crdt`, on eight lanes of
 //!   [`Service::SHARE`].
 //! - What nodes do for each other: functions by [`rpc`], and supervised [`tasks`].
+//! - What may exist only once: [`leases`] that a majority of the [`Voters`] grants, and on them [`virtual_actors`] and
+//!   [`singletons`].
 //!
 //! Promises: at most one connection to a start of a node. Its end is told once, first to links and monitors, then to
 //! subscribers; nothing of it is delivered afterwards and nothing is sent again on the next one. A killed peer is noticed
@@ -19,8 +21,8 @@
 //! Invariants: a session is in the map from before its first stream is served until after its last frame was delivered;
 //! sessions of one pair never overlap; of two starts of a node the earlier is told down before the later is up.
 //!
-//! What it does not do: it decides nothing that needs agreement. Two nodes may see different members for a while, and a
-//! name may have two holders until they meet.
+//! What it does not do: but for leases it decides nothing that needs agreement. Two nodes may see different members for a
+//! while, and a name may have two holders until they meet. Nothing here outlives all nodes.
 //!
 //! Further reading: `docs/protocols/handshake.md`; "Scuttlebutt reconciliation" (van Renesse et al., 2008) for gossip.
 
@@ -41,17 +43,21 @@ pub mod testkit;
 mod voters;
 
 pub mod groups;
+pub mod leases;
 pub mod names;
 pub mod presence;
 pub mod pubsub;
 pub mod rpc;
 pub mod services;
+pub mod singletons;
 pub mod standing;
 pub mod tasks;
+pub mod virtual_actors;
 
 pub use cluster::{Cluster, MemberEvents, StartError};
 pub use config::Config;
 pub use groups::{Group, Groups};
+pub use leases::{Fence, Lease, Leases};
 pub use member::{Member, MemberEvent};
 pub use monitor::{NODE_MONITORS_MAX, NodeEvent};
 pub use names::Names;
@@ -64,7 +70,9 @@ pub use seed::{ParseSeedError, SEED_ADDRESSES_MAX, SEED_FILE_BYTES_MAX, Seed};
 pub use services::Services;
 pub use sharing::plane::ShareError;
 pub use sharing::watch::{Monitoring, WatchError};
+pub use singletons::Singletons;
 pub use standing::{Standing, StandingConfig, StandingEvents, VotersReached};
 pub use tasks::RemoteTasks;
 pub use tiebeam_net::Service;
+pub use virtual_actors::VirtualActors;
 pub use voters::Voters;

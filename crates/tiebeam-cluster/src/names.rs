@@ -9,7 +9,8 @@
 //! A name goes with its actor, and is unseen while the node of its actor is lost. It is back with that node, unless it was
 //! given to somebody else meanwhile.
 //!
-//! **For what must be unique, use names that are linearizable**: those of keys, with a lease and its revision as a fence.
+//! **For what must be unique, use a [singleton](crate::singletons) or a [lease](crate::leases)**, or what survives all nodes:
+//! keys, with a lease and its revision as a fence.
 //!
 //! **Limits.** Names have up to 255 bytes; there are up to 10,000 in each of 64 shards, beyond which registering is refused.
 //!

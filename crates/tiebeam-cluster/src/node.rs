@@ -13,12 +13,14 @@ use tiebeam_world::TaskGuard;
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::cluster::events::Live;
+use crate::leases::Tenancy;
 use crate::mesh::dialler::Dialler;
 use crate::mesh::session::Session;
 use crate::monitor::NodeMonitors;
 use crate::said::SaidCell;
 use crate::sharing::Sharing;
 use crate::standing::StandingCell;
+use crate::virtual_actors::host::Virtuals;
 use crate::voters::VotersCell;
 use crate::{Config, Handler, Member, Said};
 
@@ -72,6 +74,8 @@ pub(crate) struct Node {
     pub(crate) standing: StandingCell,
     pub(crate) said: SaidCell,
     pub(crate) node_monitors: NodeMonitors,
+    pub(crate) leases: Tenancy,
+    pub(crate) virtuals: Virtuals,
 }
 
 impl Node {

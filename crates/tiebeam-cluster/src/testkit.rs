@@ -5,7 +5,7 @@ use tiebeam_wire::codec;
 
 use crate::services::{Details, InstanceKey};
 use crate::sharing::{FRAME_VERSION, Frame};
-use crate::{gossip, router};
+use crate::{gossip, leases, router, virtual_actors};
 
 /// Checks and decodes `bytes` as a message of gossip.
 pub fn decode_gossip(bytes: &[u8]) {
@@ -41,4 +41,14 @@ pub fn decode_share(bytes: &[u8]) {
         let read = codec::decode::<(InstanceKey, Details)>(FRAME_VERSION, &again);
         assert_eq!(read.ok(), Some(entry), "an instance changes on its way");
     }
+}
+
+/// Decodes `bytes` as a request about leases and has a voter judge it.
+pub fn decode_lease(bytes: &[u8]) {
+    leases::decode(bytes);
+}
+
+/// Decodes `bytes` as a message for a virtual actor.
+pub fn decode_virtual(bytes: &[u8]) {
+    virtual_actors::decode(bytes);
 }

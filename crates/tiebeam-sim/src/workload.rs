@@ -11,6 +11,7 @@ mod sharing;
 mod standing;
 mod streams;
 mod ties;
+mod virtual_actors;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,6 +29,7 @@ pub use sharing::Sharing;
 pub use standing::Standings;
 pub use streams::Streams;
 pub use ties::Ties;
+pub use virtual_actors::VirtualActors;
 
 /// One concern of the nodes.
 pub trait Workload: Send + Sync {
@@ -68,6 +70,7 @@ pub fn all() -> Vec<Arc<dyn Workload>> {
         Arc::new(Sharing::default()),
         Arc::new(Standings::default()),
         Arc::new(Services::default()),
+        Arc::new(VirtualActors::default()),
     ]
 }
 

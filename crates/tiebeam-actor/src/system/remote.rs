@@ -1,6 +1,7 @@
 //! Signals to and from other nodes.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -76,6 +77,41 @@ impl System {
                 self.deliver_signal(to, Signal::Down { from, monitor, reason });
             }
         }
+    }
+
+    /// Gives an actor of this node a call as its table encodes it, at once, and returns what waits for the answer, encoded
+    /// too. For whoever carries calls in ways of its own.
+    ///
+    /// # Errors
+    /// As a call from another node; here at once [`CallError::NoProc`], [`CallError::Incompatible`] and
+    /// [`CallError::Overloaded`], if the actor didn't get it.
+    pub fn forward_call(
+        &self,
+        to: Pid,
+        tag: u32,
+        body: Bytes,
+        timeout: Duration,
+    ) -> Result<impl Future<Output = Result<Bytes, CallError>> + Send + use<>, CallError> {
+        let process = self.process(to).ok_or(CallError::NoProc)?;
+        let mut pending = self.begin_call(self.node(), &Dest::Pid(to))?;
+        let deadline = tiebeam_world::now() + timeout;
+        let caller =
+            RemoteCaller { system: self.clone(), callee: to, caller: self.root(), call: pending.call, deadline };
+        process.try_deliver(Inbound { tag, body, caller: Some(caller) }).map_err(|refused| refused.1)?;
+        Ok(async move {
+            let left = deadline.since(tiebeam_world::now());
+            let answer = tiebeam_world::timeout(left, &mut pending.answer).await.map_err(|_| CallError::Timeout)?;
+            answer.unwrap_or(Err(CallError::Unanswered))
+        })
+    }
+
+    /// Gives an actor of this node a message as its table encodes it, without an answer.
+    ///
+    /// # Errors
+    /// As [`System::forward_call`] at once.
+    pub fn forward_cast(&self, to: Pid, tag: u32, body: Bytes) -> Result<(), CallError> {
+        let process = self.process(to).ok_or(CallError::NoProc)?;
+        process.try_deliver(Inbound { tag, body, caller: None }).map_err(|refused| refused.1)
     }
 
     /// Declares the connection to this start of `node` lost: every link, monitor and call across it ends with
@@ -168,7 +204,7 @@ impl System {
         }
     }
 
-    fn deliver_reply(&self, from: Pid, call: Ref, result: Result<Bytes, CallError>) {
+    pub(crate) fn deliver_reply(&self, from: Pid, call: Ref, result: Result<Bytes, CallError>) {
         if (call.node, call.incarnation) != (self.node(), self.incarnation()) {
             return;
         }

@@ -3,6 +3,7 @@
 
 mod agents;
 mod calls;
+mod deadlines;
 mod event_managers;
 mod exits;
 mod inspect;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use tiebeam_actor::System;
-use tiebeam_cluster::{Cluster, Config, MemberEvent, MemberEvents, StartError};
+use tiebeam_cluster::{Cluster, Config, MemberEvent, MemberEvents, StartError, Voters};
 use tiebeam_net::ca::Authority;
 use tiebeam_net::{Cookie, Credentials, Identity};
 use tiebeam_wire::{Incarnation, NodeId, Role};
@@ -32,6 +32,23 @@ pub(crate) fn config(node: u64, role: Role, seeds: &[SocketAddr]) -> Config {
     config.gossip_interval = Duration::from_millis(50);
     config.seeds = seeds.iter().copied().map(Into::into).collect();
     config
+}
+
+/// As [`config`], with voters that grant short leases.
+pub(crate) fn voting(node: u64, voters: &[u64], seeds: &[SocketAddr]) -> Config {
+    let mut config = config(node, Role::Core, seeds);
+    config.voters = Voters { version: 0, nodes: voters.iter().copied().map(NodeId).collect() };
+    config.lease_time = Duration::from_millis(1500);
+    config
+}
+
+/// Starts nodes 1 to 3, all of which vote.
+pub(crate) async fn three() -> [Host; 3] {
+    let one = Host::start(voting(1, &[1, 2, 3], &[])).await.unwrap();
+    let two = Host::start(voting(2, &[1, 2, 3], &[one.address()])).await.unwrap();
+    let three = Host::start(voting(3, &[1, 2, 3], &[one.address()])).await.unwrap();
+    all_joined(&[&one, &two, &three]).await;
+    [one, two, three]
 }
 
 /// A running node. Dropping it kills it: its tasks stop at once and nothing is sent any more.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tiebeam_cluster::Config;
 use tiebeam_wire::Role;
 use tokio::net::UdpSocket;
 
@@ -21,6 +22,10 @@ pub(crate) struct Pair {
 
 impl Pair {
     pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    pub(crate) async fn start_with(change: impl Fn(&mut Config)) -> Self {
         let cut = Arc::new(AtomicBool::new(false));
         let (mut hosts, mut seeds) = (Vec::new(), Vec::new());
         for node in [1, 2] {
@@ -32,6 +37,7 @@ impl Pair {
             // A free port, known before the node runs.
             let listen = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
             config.net.listen = listen;
+            change(&mut config);
             drop(tiebeam_world::spawn("test.relay", relay(front, listen, Arc::clone(&cut))));
             hosts.push(Host::start(config).await.unwrap());
         }
