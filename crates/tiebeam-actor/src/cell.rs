@@ -127,7 +127,9 @@ pub(crate) trait Process: Send + Sync {
     /// Queues `signal`; gives it back if the process is gone.
     fn signal(&self, signal: Signal) -> Result<(), Signal>;
     /// Queues a message of another node, or gives it back and says why.
-    fn try_deliver(&self, inbound: Inbound) -> Result<(), Box<(Inbound, CallError)>>;
+    fn try_deliver(&self, inbound: Inbound, filling: Filling) -> Result<Delivered, Box<(Inbound, CallError)>>;
+    /// Notes that other nodes were told that the mailbox is full. Says whether they are to be told at once that it has room.
+    fn is_pressed(&self) -> bool;
     /// The ties of the process if it has any; whoever holds this sends nothing.
     fn lock_ties(&self) -> MutexGuard<'_, Option<Box<Ties>>>;
     fn marks(&self) -> &Marks;
@@ -144,18 +146,28 @@ pub(crate) trait Process: Send + Sync {
 }
 
 impl dyn Process + '_ {
-    /// Queues a message of another node, or refuses it.
-    pub(crate) fn deliver(&self, inbound: Inbound) {
-        if let Err(refused) = self.try_deliver(inbound) {
-            let (inbound, error) = *refused;
-            inbound.refuse(error);
-        }
-    }
-
     /// Makes the process some ties if it has none, and changes them.
     pub(crate) fn tie<T>(&self, change: impl FnOnce(&mut Ties) -> T) -> T {
         change(self.lock_ties().get_or_insert_default())
     }
+}
+
+/// How far a message may fill a mailbox whose senders wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Filling {
+    /// As far as its limit.
+    ToTheBrim,
+    /// As far again: its sender hears only later that it is full.
+    Beyond,
+}
+
+/// Where a message found room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delivered {
+    /// Within the limit.
+    Within,
+    /// Beyond it.
+    Beyond,
 }
 
 /// What is true of few processes, so that the others are spared a look.
@@ -341,7 +353,7 @@ impl<A: Actor> Process for Cell<A> {
         }
     }
 
-    fn try_deliver(&self, inbound: Inbound) -> Result<(), Box<(Inbound, CallError)>> {
+    fn try_deliver(&self, inbound: Inbound, filling: Filling) -> Result<Delivered, Box<(Inbound, CallError)>> {
         let pid = self.pid();
         if self.exit.get().is_some() {
             return Err(Box::new((inbound, CallError::NoProc)));
@@ -350,9 +362,13 @@ impl<A: Actor> Process for Cell<A> {
             tracing::warn!(%pid, kind = self.kind(), tag = inbound.tag, "message of another node is unknown");
             return Err(Box::new((inbound, CallError::Incompatible)));
         };
+        let mut delivered = Delivered::Within;
         // A lane must not wait for one slow actor, so what finds no credit is refused at once.
         match self.admit() {
             Ok(Admission::Granted) => {}
+            Ok(Admission::Wait) if filling == Filling::Beyond && self.credits.overfill().is_ok() => {
+                delivered = Delivered::Beyond;
+            }
             Ok(admission) => {
                 if admission == Admission::Wait {
                     self.credits.count_refused();
@@ -371,7 +387,12 @@ impl<A: Actor> Process for Cell<A> {
             let inbound = Inbound { tag: inbound.tag, body, caller: reply_to.into_remote() };
             return Err(Box::new((inbound, CallError::NoProc)));
         }
-        Ok(())
+        Ok(delivered)
+    }
+
+    fn is_pressed(&self) -> bool {
+        self.credits.press();
+        self.credits.is_relieved()
     }
 
     fn lock_ties(&self) -> MutexGuard<'_, Option<Box<Ties>>> {

@@ -1,7 +1,7 @@
 //! How many messages wait for a process, and whether one more may.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
@@ -31,6 +31,8 @@ struct Full {
     room: Notify,
     refused: AtomicU64,
     dropped: AtomicU64,
+    /// Whether other nodes were told that it is full, and not yet that it has room.
+    pressed: AtomicBool,
 }
 
 /// What becomes of a message.
@@ -79,7 +81,7 @@ impl Credits {
             (Err(NoCredit::Full), Overflow::Block) => return Ok(Admission::Wait),
             (Err(NoCredit::Full), Overflow::Fail) => Admission::Refused,
             (Err(NoCredit::Full), Overflow::DropNewest) => Admission::Dropped,
-            (Err(NoCredit::Full), Overflow::DropOldest) => match self.take_below(self.limit.saturating_mul(2)) {
+            (Err(NoCredit::Full), Overflow::DropOldest) => match self.overfill() {
                 Ok(()) => return Ok(Admission::Granted),
                 Err(NoCredit::Closed) => return Err(CallError::NoProc),
                 Err(NoCredit::Full) => Admission::Dropped,
@@ -119,6 +121,29 @@ impl Credits {
     /// Takes a credit though there may be none: for what an actor sends to itself.
     pub(crate) fn overdraw(&self) -> Result<(), NoCredit> {
         self.take_below(CLOSED - 1)
+    }
+
+    /// Takes a credit as long as at most as many again wait as may.
+    pub(crate) fn overfill(&self) -> Result<(), NoCredit> {
+        self.take_below(self.limit.saturating_mul(2))
+    }
+
+    /// Notes that other nodes were told that there is no room.
+    pub(crate) fn press(&self) {
+        self.full().pressed.store(true, Ordering::SeqCst);
+    }
+
+    /// Says, once, that other nodes are to be told that there is room, or that nothing is taken any more. To be asked after
+    /// each change in either direction: whoever comes last sees both.
+    #[inline]
+    pub(crate) fn is_relieved(&self) -> bool {
+        let Some(full) = self.full.get() else { return false };
+        if !full.pressed.load(Ordering::SeqCst) {
+            return false;
+        }
+        let waiting = self.waiting.load(Ordering::SeqCst);
+        let has_room = waiting & CLOSED != 0 || waiting <= self.limit / 2;
+        has_room && full.pressed.swap(false, Ordering::SeqCst)
     }
 
     /// Takes a credit, and waits for one. Cancel safe.

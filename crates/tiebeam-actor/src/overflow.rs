@@ -4,7 +4,10 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Overflow {
     /// The sender waits: [`Addr::cast`](crate::Addr::cast) until there is room, a call at most for its timeout.
-    /// [`Addr::try_cast`](crate::Addr::try_cast), which doesn't wait, is refused, and so is what comes from other nodes.
+    /// [`Addr::try_cast`](crate::Addr::try_cast), which doesn't wait, is refused.
+    ///
+    /// Senders on other nodes wait as well, if they name the actor by its pid, as soon as their node has heard of it. Until
+    /// then as many messages again may wait as the mailbox holds; what comes beyond is refused, and a cast is gone.
     #[default]
     Block,
     /// It is refused: calls and `try_cast` hear [`CallError::Overloaded`](crate::CallError::Overloaded) at once, a cast is

@@ -445,11 +445,19 @@ impl<A: Actor> Turn<'_, A> {
     }
 
     /// Gives gathered credits back: before a handler waits or the process sleeps, senders must see all the room there is.
+    /// Tells other nodes that there is room, if they wait for it.
+    fn relieve(&self) {
+        if self.cell.credits.is_relieved() {
+            self.cell.system.relieve(self.cell.pid());
+        }
+    }
+
     fn give_back(&mut self) {
         let gathered = self.cell.gathered.load(Ordering::Relaxed);
         if gathered > 0 {
             self.cell.gathered.store(0, Ordering::Relaxed);
             self.cell.credits.give_back(gathered);
+            self.relieve();
         }
     }
 }

@@ -158,6 +158,20 @@ pub enum RemoteSignal {
         /// Why.
         reason: ExitReason,
     },
+    /// `from` has no room for casts: senders on `to`'s node are to wait.
+    Full {
+        /// Whose mailbox is full.
+        from: Pid,
+        /// The node's root.
+        to: Pid,
+    },
+    /// `from` has room again, or has ended.
+    Room {
+        /// Whose mailbox was full.
+        from: Pid,
+        /// The node's root.
+        to: Pid,
+    },
 }
 
 impl RemoteSignal {
@@ -176,7 +190,9 @@ impl RemoteSignal {
             | Self::Exit { from, to, .. }
             | Self::Monitor { from, to, .. }
             | Self::Demonitor { from, to, .. }
-            | Self::Down { from, to, .. } => (*from, Some(*to)),
+            | Self::Down { from, to, .. }
+            | Self::Full { from, to }
+            | Self::Room { from, to } => (*from, Some(*to)),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod introspect;
 mod names;
+mod pressure;
 mod processes;
 mod remote;
 
@@ -22,6 +23,7 @@ use crate::scheduler::{self, Scheduler};
 use crate::watchdog;
 use crate::{Actor, Addr, CallError, ExitKind, ExitReason, Named, Pid, Polled, Ref, RegisterError, Router, Starter};
 use names::Names;
+use pressure::Pressure;
 use processes::Processes;
 use remote::Calls;
 
@@ -69,6 +71,7 @@ struct Inner {
     names: Mutex<Names>,
     router: RwLock<Option<Arc<dyn Router>>>,
     calls: Mutex<Calls>,
+    pressure: Pressure,
     scheduler: Scheduler,
     blocking: Semaphore,
 }
@@ -94,6 +97,7 @@ impl System {
             names: Mutex::default(),
             router: RwLock::default(),
             calls: Mutex::default(),
+            pressure: Pressure::default(),
             scheduler: Scheduler::default(),
         };
         Self { inner: Arc::new(inner) }

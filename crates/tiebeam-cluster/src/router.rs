@@ -4,7 +4,7 @@ use std::sync::Weak;
 
 use bytes::{BufMut, BytesMut};
 use tiebeam_actor::{NoConnection, Pid, Polled, RemoteSignal, Router};
-use tiebeam_net::LANES;
+use tiebeam_net::{Features, LANES};
 use tiebeam_wire::{NodeId, codec};
 
 use crate::node::Node;
@@ -25,6 +25,10 @@ impl Router for LaneRouter {
         // Held while the frame is queued: see `Node::sessions`.
         let sessions = node.sessions();
         let session = sessions.get(&to).ok_or(NoConnection)?;
+        let is_pressure = matches!(signal, RemoteSignal::Full { .. } | RemoteSignal::Room { .. });
+        if is_pressure && !session.peer.agreed().features.contains(Features::PRESSURE) {
+            return Ok(());
+        }
         let write = |buffer: &mut BytesMut| codec::encode_into(SIGNAL_VERSION, &signal, &mut buffer.writer());
         session.lanes[lane].queue(HEAD_BYTES + body_bytes(&signal), write).map_err(|error| {
             tracing::debug!(%to, %error, "signal not sent");

@@ -34,6 +34,12 @@ pub(super) async fn call<A: Actor, M: Send + 'static, R: Send + 'static>(
         (entry.tag, (entry.encode)(&message).ok_or(CallError::Incompatible)?.into(), entry.decode_reply)
     };
     drop(message);
+    if let Dest::Pid(pid) = to
+        && system.is_full_abroad(pid)
+    {
+        let left = deadline.since(tiebeam_world::now());
+        tiebeam_world::timeout(left, system.until_room_abroad(pid)).await.map_err(|_| CallError::Overloaded)?;
+    }
     let mut pending = system.begin_call(node, &to)?;
     let left = deadline.since(tiebeam_world::now());
     let deadline_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX);

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::{Target, To, abroad};
-use crate::CallError;
 use crate::actor::Dispatch;
 use crate::cell::{BoxFuture, Cell};
 use crate::credits::Admission;
 use crate::message::Told;
 use crate::raw::current;
 use crate::raw::item::Item;
+use crate::{CallError, Dest};
 
 /// A message on its way; sent when this is awaited, which waits while the mailbox is full.
 ///
@@ -39,6 +39,12 @@ impl<'a, A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> Cast<'a, A, M, 
     fn begin(&self, message: M) -> Result<Option<BoxFuture<'static, Result<(), CallError>>>, CallError> {
         let cell = match self.to.target()? {
             Target::Here(cell) => cell,
+            Target::Abroad(system, node, Dest::Pid(pid)) if system.is_full_abroad(pid) => {
+                return Ok(Some(Box::pin(async move {
+                    system.until_room_abroad(pid).await;
+                    abroad::cast::<A, M>(&system, node, Dest::Pid(pid), &message)
+                })));
+            }
             Target::Abroad(system, node, to) => {
                 return abroad::cast::<A, M>(&system, node, to, &message).map(|()| None);
             }
@@ -95,6 +101,7 @@ where
 {
     match to.target()? {
         Target::Here(cell) => cell.admit_now(|| Item::message(Told::<A, M, Mode>::new(message))),
+        Target::Abroad(system, _, Dest::Pid(pid)) if system.is_full_abroad(pid) => Err(CallError::Overloaded),
         Target::Abroad(system, node, to) => abroad::cast::<A, M>(&system, node, to, &message),
     }
 }

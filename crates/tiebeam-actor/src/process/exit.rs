@@ -49,6 +49,7 @@ impl<A: Actor> Turn<'_, A> {
         let cell = self.cell;
         cell.set_exit(&reason);
         cell.credits.close();
+        self.relieve();
         self.course().stage = Stage::Ending;
         let Some(tasks) = self.ctx().stop_tasks() else { return self.leave() };
         let (pid, kind) = (cell.pid(), cell.kind());

@@ -11,7 +11,7 @@ use tiebeam_wire::{Incarnation, NodeId};
 use tokio::sync::oneshot;
 
 use super::System;
-use crate::cell::{Inbound, Signal};
+use crate::cell::{Delivered, Filling, Inbound, Signal};
 use crate::reply::RemoteCaller;
 use crate::{CallError, Dest, ExitReason, NoConnection, Pid, Ref, RemoteSignal, Router};
 
@@ -76,6 +76,8 @@ impl System {
             RemoteSignal::Down { from, to, monitor, reason } => {
                 self.deliver_signal(to, Signal::Down { from, monitor, reason });
             }
+            RemoteSignal::Full { from, .. } => self.full_abroad(from),
+            RemoteSignal::Room { from, .. } => self.room_abroad(from),
         }
     }
 
@@ -97,7 +99,8 @@ impl System {
         let deadline = tiebeam_world::now() + timeout;
         let caller =
             RemoteCaller { system: self.clone(), callee: to, caller: self.root(), call: pending.call, deadline };
-        process.try_deliver(Inbound { tag, body, caller: Some(caller) }).map_err(|refused| refused.1)?;
+        let inbound = Inbound { tag, body, caller: Some(caller) };
+        process.try_deliver(inbound, Filling::ToTheBrim).map_err(|refused| refused.1)?;
         Ok(async move {
             let left = deadline.since(tiebeam_world::now());
             let answer = tiebeam_world::timeout(left, &mut pending.answer).await.map_err(|_| CallError::Timeout)?;
@@ -111,7 +114,8 @@ impl System {
     /// As [`System::forward_call`] at once.
     pub fn forward_cast(&self, to: Pid, tag: u32, body: Bytes) -> Result<(), CallError> {
         let process = self.process(to).ok_or(CallError::NoProc)?;
-        process.try_deliver(Inbound { tag, body, caller: None }).map_err(|refused| refused.1)
+        let delivered = process.try_deliver(Inbound { tag, body, caller: None }, Filling::ToTheBrim);
+        delivered.map(drop).map_err(|refused| refused.1)
     }
 
     /// Declares the connection to this start of `node` lost: every link, monitor and call across it ends with
@@ -125,6 +129,7 @@ impl System {
         for caller in lost {
             let _ = caller.send(Err(CallError::NoConnection));
         }
+        self.pressure_down(node, incarnation);
         for process in self.inner.processes.all() {
             // A million actors that never heard of another node are not woken.
             if process.marks().has_foreign_ties.load(Ordering::SeqCst) {
@@ -198,9 +203,23 @@ impl System {
             deadline: tiebeam_world::now() + Duration::from_millis(u64::from(deadline_ms)),
         });
         let inbound = Inbound { tag, body, caller };
-        match pid.and_then(|pid| self.process(pid)) {
-            Some(process) => process.deliver(inbound),
-            None => inbound.refuse(CallError::NoProc),
+        let Some((pid, process)) = pid.and_then(|pid| Some((pid, self.process(pid)?))) else {
+            return inbound.refuse(CallError::NoProc);
+        };
+        // Whoever calls can be told that there is no room, whoever casts can't.
+        let filling = if inbound.caller.is_some() { Filling::ToTheBrim } else { Filling::Beyond };
+        match process.try_deliver(inbound, filling) {
+            Ok(Delivered::Within) => {}
+            Ok(Delivered::Beyond) => {
+                self.press(pid, from);
+                if process.is_pressed() {
+                    self.relieve(pid);
+                }
+            }
+            Err(refused) => {
+                let (inbound, error) = *refused;
+                inbound.refuse(error);
+            }
         }
     }
 

@@ -15,6 +15,7 @@ mod names;
 mod others_mistakes;
 mod overflow;
 mod partitions;
+mod pressure;
 mod probe;
 mod registries;
 mod remote;

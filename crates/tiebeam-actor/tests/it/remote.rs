@@ -75,14 +75,14 @@ impl Router for Way {
 }
 
 /// Two nodes and the ways between them.
-struct Pair {
-    near: System,
-    far: System,
+pub(crate) struct Pair {
+    pub(crate) near: System,
+    pub(crate) far: System,
     there: Arc<Way>,
     back: Arc<Way>,
 }
 
-fn pair() -> Pair {
+pub(crate) fn pair() -> Pair {
     let (near, far) = (system(1), system(2));
     let (there, back) = (Way::new(&near, &far), Way::new(&far, &near));
     Pair { near, far, there, back }
@@ -90,7 +90,7 @@ fn pair() -> Pair {
 
 impl Pair {
     /// Breaks the connection; both sides notice.
-    fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.there.cut();
         self.back.cut();
         self.near.node_down(NodeId(2), Incarnation(1));

@@ -39,6 +39,8 @@ fn samples() -> Vec<(RemoteSignal, Vec<u8>)> {
             RemoteSignal::Down { from, to, monitor: call, reason: ExitReason::NoProc },
             vec![1, 8, 1, 3, 7, 2, 3, 9, 1, 3, 5, 4],
         ),
+        (RemoteSignal::Full { from, to }, vec![1, 9, 1, 3, 7, 2, 3, 9]),
+        (RemoteSignal::Room { from, to }, vec![1, 10, 1, 3, 7, 2, 3, 9]),
     ]
 }
 

@@ -106,6 +106,22 @@ async fn casts_and_calls_reach_another_node_in_order() {
     assert_eq!(soon("an answer", named.call(Read).into_future()).await.unwrap().len(), 1000);
 }
 
+/// Without it a sender that is faster than its receiver would lose messages and never know.
+#[tokio::test(flavor = "multi_thread")]
+async fn full_mailbox_holds_senders_of_another_node_back_until_it_has_room() {
+    let (one, two) = pair().await;
+    let pid = ledger(&two).await;
+    let far = one.system.addr::<Ledger>(pid);
+    two.system.suspend(pid).await.unwrap();
+    let is_full = || (0..100).any(|_| far.try_cast(Note(1)) == Err(CallError::Overloaded));
+    until("the mailbox to be known as full", is_full).await;
+    let resumed = soon("a cast", async { tokio::join!(far.cast(Note(2)), two.system.resume(pid)).1 });
+    resumed.await.unwrap();
+    let noted = read(&far).await.unwrap();
+    assert!(noted.len() > 1024, "{} were noted", noted.len());
+    assert_eq!(noted.last(), Some(&2), "the one that waited comes last");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn end_of_an_actor_is_told_to_another_node() {
     let (one, two) = pair().await;
