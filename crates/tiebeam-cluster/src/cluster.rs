@@ -17,16 +17,18 @@ use tiebeam_wire::{Incarnation, NodeId, Role};
 use tokio::sync::{Notify, mpsc, watch};
 
 use self::events::Told;
+use crate::mesh::demand::Demand;
 use crate::mesh::dialler::Dialler;
+use crate::mesh::needed::{self, Room};
 use crate::node::{Node, Version, View, lock};
 use crate::router::LaneRouter;
 use crate::sharing::Sharing;
 use crate::voters::VotersCell;
 use crate::{
-    Config, Groups, Handler, Member, MemberEvent, Names, PeerIdentity, Presence, PubSub, RemoteTasks, RequestError,
-    Rpc, Voters,
+    Config, Groups, Handler, Member, MemberEvent, Names, PeerIdentity, Presence, PubSub, Reach, RemoteTasks,
+    RequestError, Rpc, Voters,
 };
-use crate::{gossip, mesh, sharing};
+use crate::{gossip, mesh, reach, sharing};
 
 /// How long [`Cluster::shutdown`] waits for peers to be told.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(1);
@@ -122,17 +124,19 @@ impl Cluster {
             address: endpoint.address(),
             incarnation: config.net.incarnation,
             live: true,
+            reach: Reach::Connected,
         };
         let (gossip_in, gossip_out) = mpsc::channel(gossip::MESSAGES_MAX);
         let node = Arc::new(Node::new(config, me, endpoint, system, gossip_in));
         node.system.install_router(Arc::new(LaneRouter { node: Arc::downgrade(&node) }));
         let cluster = Self { node };
-        match gossip::start(&cluster.node, gossip_out).await {
-            Ok(handle) => cluster.run(handle).await,
-            Err(error) => {
-                cluster.shutdown().await;
-                return Err(StartError::Gossip(error.to_string()));
-            }
+        cluster.run();
+        // An edge that keeps to cores hears of everybody through these, and would only make their digests longer.
+        if !cluster.node.is_apart(Role::Edge)
+            && let Err(error) = cluster.gossip(gossip_out).await
+        {
+            cluster.shutdown().await;
+            return Err(StartError::Gossip(error.to_string()));
         }
         Ok(cluster)
     }
@@ -141,16 +145,23 @@ impl Cluster {
         &self.node
     }
 
-    async fn run(&self, handle: chitchat::ChitchatHandle) {
+    async fn gossip(&self, inbound: gossip::Inbox) -> anyhow::Result<()> {
         let node = &self.node;
+        let handle = gossip::start(node, inbound).await?;
         let watcher = handle.with_chitchat(|chitchat| chitchat.live_nodes_watcher()).await;
         *lock(&node.chitchat) = Some(handle);
+        let watch = tiebeam_world::spawn("cluster.gossip", gossip::watch(Arc::clone(node), watcher));
+        lock(&node.tasks).push(watch.into_guard());
+        Ok(())
+    }
+
+    fn run(&self) {
+        let node = &self.node;
         sharing::start(node);
         crate::rpc::start(self);
         let tasks = [
             tiebeam_world::spawn("cluster.accept", mesh::accept(Arc::clone(node))).into_guard(),
             tiebeam_world::spawn("cluster.dial", mesh::dial(Arc::clone(node))).into_guard(),
-            tiebeam_world::spawn("cluster.gossip", gossip::watch(Arc::clone(node), watcher)).into_guard(),
         ];
         lock(&node.tasks).extend(tasks);
         tracing::info!(node = %node.me.node, incarnation = %node.me.incarnation, address = %node.me.address, "listening");
@@ -175,8 +186,7 @@ impl Cluster {
             if to == self.node() {
                 return self.request_here(service, body).await;
             }
-            let peer = self.node.sessions().get(&to).map(|session| session.peer.clone());
-            let peer = peer.ok_or(RequestError::Unreachable(to))?;
+            let peer = needed::connected(&self.node, to).await?;
             peer.request(service, body).await.map_err(|error| RequestError::from_net(error, to, service))
         };
         tiebeam_world::timeout(timeout, answer).await.unwrap_or(Err(RequestError::Timeout(to)))
@@ -387,6 +397,7 @@ impl Cluster {
         if tiebeam_world::timeout(SHUTDOWN_MAX, ended).await.is_err() {
             tracing::warn!(node = %node.me.node, "left before all peers were told");
         }
+        reach::end(node);
         node.version.send_modify(|version| version.stopped = true);
     }
 }
@@ -409,7 +420,15 @@ impl Node {
         }
         let sharing = Sharing::new(me.node, me.incarnation);
         let voters = VotersCell::new(config.voters.clone());
-        let view = View { known: BTreeMap::new(), live: BTreeMap::new(), dialler };
+        let view = View {
+            known: BTreeMap::new(),
+            connected: BTreeMap::new(),
+            present: BTreeMap::new(),
+            live: BTreeMap::new(),
+            serial: 0,
+            dialler,
+        };
+        let demand = Demand::new(config.dial_backoff);
         Self {
             config,
             me,
@@ -428,6 +447,9 @@ impl Node {
             tasks: Mutex::default(),
             sharing,
             voters,
+            demand: Mutex::new(demand),
+            room: Room::default(),
+            shown: Mutex::default(),
         }
     }
 }

@@ -24,8 +24,8 @@ use tiebeam_net::{Lane, Service};
 use tiebeam_wire::{Incarnation, NodeId};
 use tokio::sync::{Mutex, mpsc};
 
-use crate::Member;
 use crate::node::Node;
+use crate::{Member, Reach};
 
 /// The lane of all gossip.
 pub(crate) const LANE: Lane = Lane { service: Service::GOSSIP, index: 0 };
@@ -96,6 +96,7 @@ fn member(id: &ChitchatId, state: &NodeState) -> Option<Member> {
         address: id.gossip_advertise_addr,
         incarnation: Incarnation(id.generation_id),
         live: false,
+        reach: Reach::Known,
     })
 }
 

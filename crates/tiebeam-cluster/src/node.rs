@@ -8,16 +8,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use bytes::Bytes;
 use tiebeam_actor::System;
 use tiebeam_net::{Endpoint, Service};
-use tiebeam_wire::{Incarnation, Instant, NodeId};
+use tiebeam_wire::{Incarnation, Instant, NodeId, Role};
 use tiebeam_world::TaskGuard;
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::cluster::events::Live;
+use crate::mesh::demand::Demand;
 use crate::mesh::dialler::Dialler;
+use crate::mesh::needed::Room;
 use crate::mesh::session::Session;
 use crate::sharing::Sharing;
 use crate::voters::VotersCell;
-use crate::{Config, Handler, Member};
+use crate::{Config, Edges, Handler, Member, Reach};
 
 /// What subscribers wait on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +44,23 @@ pub(crate) struct View {
     /// connected and was not heard of for longest makes room.
     pub(crate) known: BTreeMap<NodeId, Known>,
     /// Everybody who is connected.
+    pub(crate) connected: BTreeMap<NodeId, Member>,
+    /// Everybody who is there in the eyes of cores and keeps apart from this node unless one needs the other.
+    pub(crate) present: BTreeMap<NodeId, Member>,
+    /// What follows of both, as it is told.
     pub(crate) live: BTreeMap<NodeId, Live>,
+    /// Numbers appearances.
+    pub(crate) serial: u64,
     pub(crate) dialler: Dialler,
+}
+
+/// How a start of a node is shown among those that share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// It is exchanged with.
+    Peer(Incarnation),
+    /// It is there for others.
+    Seen(Incarnation),
 }
 
 pub(crate) struct Node {
@@ -66,9 +83,43 @@ pub(crate) struct Node {
     pub(crate) tasks: Mutex<Vec<TaskGuard>>,
     pub(crate) sharing: Sharing,
     pub(crate) voters: VotersCell,
+    /// What waits for connections to be made.
+    pub(crate) demand: Mutex<Demand>,
+    pub(crate) room: Room,
+    /// Held while it is told who is there, so that what was found last is told last.
+    pub(crate) shown: Mutex<BTreeMap<NodeId, Shown>>,
 }
 
 impl Node {
+    /// Whether this node and one of `role` are connected only if one needs the other.
+    pub(crate) fn is_apart(&self, role: Role) -> bool {
+        self.config.edges == Edges::KeepToCores && (self.me.role, role) == (Role::Edge, Role::Edge)
+    }
+
+    /// Which start of a node is there in the eyes of cores, if it keeps apart from this node.
+    pub(crate) fn present_start(&self, node: NodeId) -> Option<Incarnation> {
+        self.view().present.get(&node).map(|member| member.incarnation)
+    }
+
+    /// Has all that is shared, and then subscribers, told whether a node is there and how it is reached.
+    pub(crate) fn settle(&self, node: NodeId) {
+        let mut shown = lock(&self.shown);
+        let now = {
+            let view = self.view();
+            let connected = view.connected.get(&node).map(|member| Shown::Peer(member.incarnation));
+            connected.or_else(|| view.present.get(&node).map(|member| Shown::Seen(member.incarnation)))
+        };
+        let before = shown.get(&node).copied();
+        if before != now {
+            self.sharing.show(self, node, before, now);
+            match now {
+                Some(now) => shown.insert(node, now),
+                None => shown.remove(&node),
+            };
+        }
+        self.view().tell(node);
+        self.changed();
+    }
     pub(crate) fn view(&self) -> MutexGuard<'_, View> {
         lock(&self.view)
     }
@@ -102,8 +153,11 @@ impl Node {
             return false;
         }
         let news = latest.is_none_or(|latest| latest < member.incarnation);
+        let apart = self.is_apart(member.role);
         view.known.insert(node, Known { member, heard: now });
-        view.dialler.know(now, address, Some(node));
+        if !apart {
+            view.dialler.know(now, address, Some(node));
+        }
         if news {
             view.dialler.hurry(now, address);
         }
@@ -121,6 +175,21 @@ impl Node {
 }
 
 impl View {
+    /// Has subscribers told of a node as it is now. One that goes on in the same start, by another way, is still the same.
+    fn tell(&mut self, node: NodeId) {
+        let connected = self.connected.get(&node).map(|member| (member, Reach::Connected));
+        let there = connected.or_else(|| self.present.get(&node).map(|member| (member, Reach::ThroughCores)));
+        let Some((member, reach)) = there else { return drop(self.live.remove(&node)) };
+        let member = Member { live: true, reach, ..member.clone() };
+        match self.live.get_mut(&node).filter(|live| live.member.incarnation == member.incarnation) {
+            Some(live) => live.member = member,
+            None => {
+                self.serial += 1;
+                self.live.insert(node, Live { serial: self.serial, member });
+            }
+        }
+    }
+
     /// Makes room for one member; says whether it could.
     fn forget_one(&mut self) -> bool {
         let absent = self.known.iter().filter(|(node, _)| !self.live.contains_key(node));

@@ -7,6 +7,7 @@ use tiebeam_actor::{NoConnection, Pid, Polled, RemoteSignal, Router};
 use tiebeam_net::LANES;
 use tiebeam_wire::{NodeId, codec};
 
+use crate::mesh::needed;
 use crate::node::Node;
 
 /// The version byte of a signal on a lane.
@@ -24,7 +25,7 @@ impl Router for LaneRouter {
         let lane = lane_of(sender, receiver);
         // Held while the frame is queued: see `Node::sessions`.
         let sessions = node.sessions();
-        let session = sessions.get(&to).ok_or(NoConnection)?;
+        let Some(session) = sessions.get(&to) else { return needed::queue(&node, to, lane, &signal) };
         let write = |buffer: &mut BytesMut| codec::encode_into(SIGNAL_VERSION, &signal, &mut buffer.writer());
         session.lanes[lane].queue(HEAD_BYTES + body_bytes(&signal), write).map_err(|error| {
             tracing::debug!(%to, %error, "signal not sent");

@@ -9,13 +9,15 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tiebeam_actor::RemoteSignal;
-use tiebeam_net::{Declined, LANES, Lane, LaneSender, Peer, Reason, Service};
+use tiebeam_crdt::ReplicaId;
+use tiebeam_net::{Declined, Features, LANES, Lane, LaneSender, Peer, Reason, Service};
 use tiebeam_wire::codec;
 use tokio::sync::watch;
 
-use crate::cluster::events::Live;
-use crate::node::Node;
-use crate::{Member, PeerIdentity, gossip, mesh, router, sharing};
+use super::demand::Waiting;
+use super::needed;
+use crate::node::{Node, lock};
+use crate::{Member, PeerIdentity, Reach, gossip, mesh, reach, router, sharing};
 
 pub(crate) struct Session {
     pub(crate) peer: Peer,
@@ -23,6 +25,8 @@ pub(crate) struct Session {
     pub(crate) lanes: [LaneSender; LANES as usize],
     pub(crate) gossip: LaneSender,
     pub(crate) sharing: [LaneSender; sharing::LANES as usize],
+    /// Whether the peer takes in who is reached by whom, and what is passed on.
+    pub(crate) knows_reach: bool,
     drained: watch::Sender<bool>,
 }
 
@@ -44,27 +48,46 @@ pub(super) fn start(node: &Arc<Node>, peer: Peer) {
         address: peer.address(),
         incarnation: peer.incarnation(),
         live: true,
+        reach: Reach::Connected,
     };
     let session = Arc::new(Session {
         lanes: array::from_fn(|n| peer.lane(Lane { service: Service::ACTOR, index: u8::try_from(n).unwrap_or(0) })),
         gossip: peer.lane(gossip::LANE),
         sharing: array::from_fn(|n| peer.lane(Lane { service: Service::SHARE, index: u8::try_from(n).unwrap_or(0) })),
+        knows_reach: peer.agreed().features.contains(Features::REACH),
         peer: peer.clone(),
         serial,
         drained: watch::Sender::new(false),
     });
-    node.learn(Member { live: false, ..member.clone() });
-    node.sessions_mut().insert(peer.node(), Arc::clone(&session));
+    node.learn(Member { live: false, reach: Reach::Known, ..member.clone() });
+    insert(node, &session);
     {
         let mut view = node.view();
         view.dialler.connected(peer.node());
-        view.live.insert(peer.node(), Live { serial, member });
+        view.connected.insert(peer.node(), member.clone());
     }
-    node.sharing.up(node, peer.node(), peer.incarnation());
-    node.changed();
+    node.settle(peer.node());
+    reach::connected(node, &member);
     tracing::info!(peer = %peer.identity(), incarnation = %peer.incarnation(), address = %peer.address(), "node up");
     peer.serve(handler(node, &peer));
     drop(tiebeam_world::spawn("cluster.session", watch(Arc::clone(node), session)));
+}
+
+/// Puts a session into the map, behind what waited for it.
+fn insert(node: &Arc<Node>, session: &Arc<Session>) {
+    let peer = session.peer.node();
+    loop {
+        // Who waited in vain is told before anything of this connection could be told as lost with it.
+        needed::settle(node, peer);
+        let mut sessions = node.sessions_mut();
+        let Some(waiting) = lock(&node.demand).take(peer) else { continue };
+        for Waiting { lane, frame } in waiting {
+            // If the lane takes no more the connection is gone, and its end tells them all.
+            let _ = session.lanes[lane].send(frame);
+        }
+        sessions.insert(peer, Arc::clone(session));
+        return;
+    }
 }
 
 /// Waits for the end of the connection and tells it.
@@ -85,16 +108,17 @@ pub(super) fn end(node: &Node, session: &Session) {
             return;
         }
         sessions.remove(&peer.node());
+        lock(&node.demand).close(peer.node(), peer.incarnation());
     }
     // From here on nothing is queued on the session, so all that was taken and is lost is covered by what follows.
-    node.system.node_down(peer.node(), peer.incarnation());
-    node.sharing.down(node, peer.node(), peer.incarnation());
+    needed::settle(node, peer.node());
     {
         let mut view = node.view();
-        view.live.remove(&peer.node());
+        view.connected.remove(&peer.node());
         view.dialler.disconnected(tiebeam_world::now(), peer.node(), tiebeam_world::random());
     }
-    node.changed();
+    node.settle(peer.node());
+    reach::disconnected(node, ReplicaId::new(peer.node(), peer.incarnation()));
     node.dial.notify_one();
     let end = peer.close_reason();
     let (reason, detail) = end.map_or((Reason::Unknown, String::new()), |end| (end.reason, end.detail));

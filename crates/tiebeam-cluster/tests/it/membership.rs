@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tiebeam_cluster::{Member, StartError};
+use tiebeam_cluster::{Member, Reach, StartError};
 use tiebeam_wire::{Incarnation, NodeId, Role};
 
 use crate::host::{Host, all_joined, config, is_quiet, next, until};
@@ -21,6 +21,7 @@ async fn node_joins_by_a_seed_and_both_sides_know_it() {
         address: two.address(),
         incarnation: Incarnation(1),
         live: true,
+        reach: Reach::Connected,
     };
     assert_eq!(members[1], expected);
     assert_eq!((members.len(), members[0].node, members[0].live), (2, NodeId(1), true));
