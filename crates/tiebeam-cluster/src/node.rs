@@ -98,7 +98,7 @@ impl Node {
 
     /// Which start of a node is there in the eyes of cores, if it keeps apart from this node.
     pub(crate) fn present_start(&self, node: NodeId) -> Option<Incarnation> {
-        self.view().present.get(&node).map(|member| member.incarnation)
+        self.view().present(node).map(|member| member.incarnation)
     }
 
     /// Has all that is shared, and then subscribers, told whether a node is there and how it is reached.
@@ -107,7 +107,7 @@ impl Node {
         let now = {
             let view = self.view();
             let connected = view.connected.get(&node).map(|member| Shown::Peer(member.incarnation));
-            connected.or_else(|| view.present.get(&node).map(|member| Shown::Seen(member.incarnation)))
+            connected.or_else(|| view.present(node).map(|member| Shown::Seen(member.incarnation)))
         };
         let before = shown.get(&node).copied();
         if before != now {
@@ -175,10 +175,17 @@ impl Node {
 }
 
 impl View {
+    /// Finds a node that is there in the eyes of cores, unless that start of it is over: this node may have been connected
+    /// to a later one before cores were.
+    pub(crate) fn present(&self, node: NodeId) -> Option<&Member> {
+        let known = self.known.get(&node).map(|known| known.member.incarnation);
+        self.present.get(&node).filter(|member| known.is_none_or(|known| known <= member.incarnation))
+    }
+
     /// Has subscribers told of a node as it is now. One that goes on in the same start, by another way, is still the same.
     fn tell(&mut self, node: NodeId) {
         let connected = self.connected.get(&node).map(|member| (member, Reach::Connected));
-        let there = connected.or_else(|| self.present.get(&node).map(|member| (member, Reach::ThroughCores)));
+        let there = connected.or_else(|| self.present(node).map(|member| (member, Reach::ThroughCores)));
         let Some((member, reach)) = there else { return drop(self.live.remove(&node)) };
         let member = Member { live: true, reach, ..member.clone() };
         match self.live.get_mut(&node).filter(|live| live.member.incarnation == member.incarnation) {

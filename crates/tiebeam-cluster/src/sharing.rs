@@ -209,7 +209,7 @@ impl Node {
         let lane = lane_of(from);
         let (apart, near): (Vec<ReplicaId>, Vec<ReplicaId>) = {
             let view = self.view();
-            let is_apart = |to: &ReplicaId| view.present.get(&to.node).is_some_and(|m| m.incarnation == to.incarnation);
+            let is_apart = |to: &ReplicaId| view.present(to.node).is_some_and(|m| m.incarnation == to.incarnation);
             to.partition(is_apart)
         };
         let sent = near.into_iter().filter(|to| self.share(*to, lane, bytes.clone())).count();

@@ -73,17 +73,26 @@ pub fn on_thread<T: Send + 'static>(seed: u64, simulate: impl FnOnce() -> T + Se
 }
 
 impl Simulation {
-    /// Makes a cluster of `count` nodes that are down. `work` is begun on each start of a node; traces of `level` and above
+    /// Makes a cluster of `count` cores that are down. `work` is begun on each start of a node; traces of `level` and above
     /// go into the log.
     ///
     /// # Errors
     /// [`AuthorityError`]: certificates can't be made.
     pub fn new(seed: u64, count: u64, level: Level, work: Work) -> Result<Self, AuthorityError> {
+        Self::mixed(seed, count, count, level, work)
+    }
+
+    /// As [`Simulation::new`], with `cores` cores, which have the first numbers; the others are edges.
+    ///
+    /// # Errors
+    /// As [`Simulation::new`].
+    pub fn mixed(seed: u64, count: u64, cores: u64, level: Level, work: Work) -> Result<Self, AuthorityError> {
         let outside = Outside::new(seed);
         let traces = tracing::subscriber::set_default(ToLog { outside: Arc::clone(&outside), level });
         let nodes: Arc<[NodeId]> = (1..=count).map(NodeId).collect();
         let authority = Authority::ephemeral(CLUSTER)?;
-        let credentials = nodes.iter().map(|node| Ok((*node, credentials(&authority, *node)?)));
+        let role = |node: &NodeId| if node.0 <= cores { Role::Core } else { Role::Edge };
+        let credentials = nodes.iter().map(|node| Ok((*node, credentials(&authority, *node, role(node))?)));
         let credentials = credentials.collect::<Result<_, AuthorityError>>()?;
         let hosts = nodes.iter().map(|node| (*node, Host::new(*node))).collect();
         Ok(Self { outside, nodes, hosts, credentials, work, _traces: traces })
@@ -91,7 +100,7 @@ impl Simulation {
 
     /// Starts a node, with a higher incarnation than before. Nothing happens if it is up.
     pub fn start(&mut self, node: NodeId) {
-        let now = self.now();
+        let (now, cores) = (self.now(), self.cores().collect());
         let Some(host) = self.hosts.get_mut(&node).filter(|host| !host.is_up()) else { return };
         let incarnation = Incarnation(host.incarnation.0 + 1);
         let cookie = Cookie::new("a secret of the simulation").expect("longer than a cookie's least");
@@ -99,7 +108,7 @@ impl Simulation {
         net.advertise = Some(address(node));
         let mut config = Config::new(net);
         config.seeds = self.nodes.iter().take(SEED_NODES).map(|node| address(*node)).collect();
-        config.voters = Voters { version: 0, nodes: self.nodes.iter().copied().collect() };
+        config.voters = Voters { version: 0, nodes: cores };
         self.outside.tell(node, format!("starts as {incarnation}"));
         self.outside.state().turn = node;
         let work = Arc::clone(&self.work);
@@ -219,6 +228,12 @@ impl Simulation {
         &self.nodes
     }
 
+    /// All cores, up or down.
+    pub fn cores(&self) -> impl Iterator<Item = NodeId> {
+        let of_role = self.credentials.iter().filter(|(_, credentials)| credentials.identity().role == Role::Core);
+        of_role.map(|(node, _)| *node)
+    }
+
     /// Says whether the node was started and has not crashed.
     #[must_use]
     pub fn is_up(&self, node: NodeId) -> bool {
@@ -237,7 +252,7 @@ impl Simulation {
         self.hosts.get(&node)?.cluster()
     }
 
-    /// Says whether `node` is connected to the latest start of each node of `others`.
+    /// Says whether the latest start of each node of `others` is live in the eyes of `node`.
     #[must_use]
     pub fn sees(&self, node: NodeId, others: &[NodeId]) -> bool {
         let Some(cluster) = self.cluster(node) else { return false };
@@ -261,8 +276,8 @@ impl Drop for Simulation {
     }
 }
 
-fn credentials(authority: &Authority, node: NodeId) -> Result<Credentials, AuthorityError> {
-    let identity = Identity { node, name: format!("node-{}", node.0), role: Role::Core, cluster: CLUSTER.to_owned() };
+fn credentials(authority: &Authority, node: NodeId, role: Role) -> Result<Credentials, AuthorityError> {
+    let identity = Identity { node, name: format!("node-{}", node.0), role, cluster: CLUSTER.to_owned() };
     let issued = authority.issue(identity)?;
     let credentials =
         Credentials::from_pem(authority.pem().as_bytes(), issued.certificate.as_bytes(), issued.key.as_bytes());

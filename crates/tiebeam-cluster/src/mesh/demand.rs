@@ -56,8 +56,8 @@ enum State {
         starts: BTreeSet<Incarnation>,
     },
     /// All who have ties to these starts are being told that they are lost.
-    Ending { starts: BTreeSet<Incarnation>, failed: bool },
-    /// It was dialled in vain.
+    Ending { starts: BTreeSet<Incarnation> },
+    /// It was dialled in vain, or its connection was lost just now.
     Resting { until: Instant },
 }
 
@@ -137,35 +137,35 @@ impl Demand {
         }
         self.bytes -= *bytes;
         let starts = std::mem::take(starts);
-        way.state = State::Ending { starts, failed: true };
+        way.state = State::Ending { starts };
         true
     }
 
     /// The connection to this start of a node is gone, and those who have ties across it will be told. With no way to it.
     pub(crate) fn close(&mut self, node: NodeId, start: Incarnation) {
-        let state = State::Ending { starts: BTreeSet::from([start]), failed: false };
+        let state = State::Ending { starts: BTreeSet::from([start]) };
         self.ways.insert(node, Way { state, attempt: 0 });
     }
 
     /// Which starts of the node those who wait must be told of, if they must be.
     pub(crate) fn ending(&self, node: NodeId) -> Option<BTreeSet<Incarnation>> {
         match &self.ways.get(&node)?.state {
-            State::Ending { starts, .. } => Some(starts.clone()),
+            State::Ending { starts } => Some(starts.clone()),
             _ => None,
         }
     }
 
-    /// All who waited were told. The node is dialled again when it is asked for, after a failure only after a pause.
+    /// All who waited were told. The node is dialled again when it is asked for after a pause: whoever was told that a
+    /// connection is lost has time to hear of it before what it sends takes the next one.
     pub(crate) fn told(&mut self, now: Instant, node: NodeId, random: u64) {
         let Some(way) = self.ways.get_mut(&node) else { return };
-        match way.state {
-            State::Ending { failed: true, .. } => {
-                way.state = State::Resting { until: now + self.backoff.delay(way.attempt, random) };
-                way.attempt = way.attempt.saturating_add(1);
-            }
-            State::Ending { failed: false, .. } => drop(self.ways.remove(&node)),
-            _ => {}
+        if matches!(way.state, State::Ending { .. }) {
+            way.state = State::Resting { until: now + self.backoff.delay(way.attempt, random) };
+            way.attempt = way.attempt.saturating_add(1);
         }
+        // Numbers of nodes are never used again, so ways to those that are gone would pile up.
+        let forget_after = self.backoff.max;
+        self.ways.retain(|_, way| !matches!(way.state, State::Resting { until } if now.since(until) > forget_after));
     }
 
     /// Says whether the node is being dialled.
@@ -173,7 +173,7 @@ impl Demand {
         matches!(self.ways.get(&node), Some(Way { state: State::Dialling { .. }, .. }))
     }
 
-    /// Forgets that dials failed: the node is gone, or another start of it is there.
+    /// Forgets that dials failed: the node is gone.
     pub(crate) fn forget(&mut self, node: NodeId) {
         if matches!(self.ways.get(&node), Some(Way { state: State::Resting { .. }, .. })) {
             self.ways.remove(&node);
@@ -244,6 +244,17 @@ mod tests {
         assert_eq!(demand.offer(at(3001), NODE, START, None), Offer::Dial(4));
     }
 
+    /// Edges come and go under ever new numbers.
+    #[test]
+    fn ways_that_nobody_asks_for_are_forgotten() {
+        let mut demand = demand();
+        for node in 0..100 {
+            demand.close(NodeId(node), START);
+            demand.told(at(node * 1000), NodeId(node), u64::MAX);
+        }
+        assert_eq!(demand.ways.len(), 6);
+    }
+
     /// A dial that fails late must not take along what waits for the next one.
     #[test]
     fn earlier_dial_ends_nothing_of_a_later_one() {
@@ -277,6 +288,7 @@ mod tests {
         demand.close(NODE, START);
         assert_eq!((offer(&mut demand, 1, 1), demand.ending(NODE).unwrap().len()), (Offer::Refused, 1));
         demand.told(at(0), NODE, u64::MAX);
-        assert_eq!(offer(&mut demand, 1, 1), Offer::Dial(1), "without a pause: nothing has failed");
+        assert_eq!(offer(&mut demand, 1, 1), Offer::Refused, "those who were told have time to hear of it");
+        assert_eq!(demand.offer(at(100), NODE, START, None), Offer::Dial(1));
     }
 }

@@ -108,7 +108,7 @@ pub(crate) fn give_up(node: &Arc<Node>, to: NodeId) {
 async fn dial(node: Arc<Node>, to: NodeId, number: u64) {
     let outcome = {
         let _room = node.room.dials.acquire().await;
-        let address = node.view().present.get(&to).map(|member| member.address);
+        let address = node.view().present(to).map(|member| member.address);
         match address {
             Some(address) => mesh::dial_to(&node, Dial { address, expected: Some(to) }).await,
             None => Outcome::Failed,
