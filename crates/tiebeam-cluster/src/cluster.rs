@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tiebeam_actor::System;
+use tiebeam_crdt::ReplicaId;
 use tiebeam_net::join::{Desk, Office};
 use tiebeam_net::{
     BindError, Cookie, Credentials, Denied, DenyList, DenyListFull, Endpoint, FRAME_BYTES_MAX, RotateError, Service,
@@ -22,10 +23,10 @@ use crate::mesh::dialler::Dialler;
 use crate::mesh::needed::{self, Room};
 use crate::node::{Node, Version, View, lock};
 use crate::router::LaneRouter;
-use crate::sharing::Sharing;
+use crate::sharing::{Compares, Sharing};
 use crate::voters::VotersCell;
 use crate::{
-    Config, Groups, Handler, Member, MemberEvent, Names, PeerIdentity, Presence, PubSub, Reach, RemoteTasks,
+    Config, Edges, Groups, Handler, Member, MemberEvent, Names, PeerIdentity, Presence, PubSub, Reach, RemoteTasks,
     RequestError, Rpc, Voters,
 };
 use crate::{gossip, mesh, reach, sharing};
@@ -418,7 +419,9 @@ impl Node {
         for (node, address) in config.peers.iter().filter(|(node, _)| *node != me.node) {
             dialler.configure(now, *address, Some(*node));
         }
-        let sharing = Sharing::new(me.node, me.incarnation);
+        let keeps_to_cores = me.role == Role::Edge && config.edges == Edges::KeepToCores;
+        let compares = if keeps_to_cores { Compares::WithOne } else { Compares::WithSome };
+        let sharing = Sharing::new(ReplicaId::new(me.node, me.incarnation), compares);
         let voters = VotersCell::new(config.voters.clone());
         let view = View {
             known: BTreeMap::new(),

@@ -25,7 +25,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tiebeam_actor::Pid;
 use tiebeam_crdt::ReplicaId;
-use tiebeam_crdt::replicator::Event;
+use tiebeam_crdt::replicator::{Config, Event};
 use tiebeam_wire::{Incarnation, NodeId, codec};
 use tokio::runtime::Handle;
 
@@ -65,6 +65,15 @@ pub(crate) struct Sharing {
     runtime: Handle,
 }
 
+/// With how many nodes a node compares what it holds, each time that it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Compares {
+    /// As replicators usually do.
+    WithSome,
+    /// For an edge that keeps to cores: all of them hold all there is, and each of many edges asks them.
+    WithOne,
+}
+
 /// A message to many of a node at once; the order of variants and fields is the format.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Frame {
@@ -80,13 +89,17 @@ pub(crate) enum Frame {
 
 impl Sharing {
     /// Must be made where the node's tasks run.
-    pub(crate) fn new(node: NodeId, incarnation: Incarnation) -> Self {
-        let me = ReplicaId::new(node, incarnation);
+    pub(crate) fn new(me: ReplicaId, compares: Compares) -> Self {
+        let usual = Config::default();
+        let config = match compares {
+            Compares::WithSome => usual,
+            Compares::WithOne => Config { digest_peers_max: 1, ..usual },
+        };
         Self {
-            groups: Plane::new(me),
-            names: Plane::new(me),
-            presence: Plane::new(me),
-            reach: Plane::new(me),
+            groups: Plane::new(me, config),
+            names: Plane::new(me, config),
+            presence: Plane::new(me, config),
+            reach: Plane::new(me, config),
             passing: Passing::default(),
             on_conflict: Conflicts::default(),
             topics: Topics::default(),

@@ -1,19 +1,20 @@
 //! Edges that keep to cores.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use tiebeam_actor::{Addr, CallError};
+use tiebeam_actor::{Actor, Addr, CallError, Ctx, ExitReason, Info, Pid};
 use tiebeam_cluster::groups::Broadcast;
-use tiebeam_cluster::{Edges, Group, Reach, RequestError, Service};
+use tiebeam_cluster::names::OnConflict;
+use tiebeam_cluster::pubsub::Published;
+use tiebeam_cluster::{Config, Edges, Group, Reach, RequestError, Service};
 use tiebeam_wire::{Incarnation, NodeId, Role};
 
 use crate::ear::{Ask, Ear, Heard, Say, ear};
-use crate::host::{Host, all_joined, config, is_quiet, next, until};
+use crate::host::{Host, all_joined, config, is_quiet, next, soon, until};
 
 /// Cores and edges that all see each other. Cores have the numbers from 1 on, edges those after them.
 struct Star {
@@ -101,4 +102,172 @@ async fn edges_find_and_call_each_other_by_way_of_cores_and_go_on_when_one_dies(
     heard.becomes(&["1", "2", "3"].map(String::from)).await;
     late.becomes(&["3".to_owned()]).await;
     assert!(is_quiet(&mut events) && is_quiet(&mut others), "no edge was lost");
+}
+
+/// Numbers that are sent while the connection is made go first, in their order, and none is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_while_a_connection_is_made_arrives_in_order() {
+    let star = star(1, 2).await;
+    let (two, three) = (&star.edges[0], &star.edges[1]);
+    let heard = joined(three).await;
+    sees(two, 1).await;
+    let far = room(two).members().remove(0);
+    two.run(async move {
+        for number in 0..500 {
+            far.cast(Say(number)).await;
+        }
+    })
+    .await;
+    heard.becomes(&(0..500).map(|number: u64| number.to_string()).collect::<Vec<_>>()).await;
+    assert_eq!((two.cluster.connection_count(), three.cluster.connection_count()), (2, 2));
+}
+
+/// Says what it is told of others.
+struct Tied(Arc<Mutex<Vec<String>>>);
+
+impl Actor for Tied {
+    type Args = (Pid, Arc<Mutex<Vec<String>>>);
+
+    async fn init((pid, told): Self::Args, ctx: &mut Ctx<Self>) -> Result<Self, ExitReason> {
+        ctx.trap_exit();
+        ctx.monitor(pid);
+        ctx.link(pid);
+        Ok(Self(told))
+    }
+
+    async fn info(&mut self, info: Info, _: &mut Ctx<Self>) {
+        let told = match info {
+            Info::Down { reason, .. } => format!("down {reason:?}"),
+            Info::Exit { reason, .. } => format!("exit {reason:?}"),
+            _ => return,
+        };
+        self.0.lock().unwrap().push(told);
+    }
+}
+
+/// An edge that says of itself that it can be dialled where nobody listens.
+fn hidden(node: u64, seeds: &[SocketAddr], nowhere: &std::net::UdpSocket) -> Config {
+    let mut config = config(node, Role::Edge, seeds);
+    config.net.advertise = Some(nowhere.local_addr().unwrap());
+    config
+}
+
+/// The dial comes to nothing: a call, a monitor and a link are each told once, and a request fails. Then the other side
+/// dials, and the same call gets its answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn edge_that_cannot_be_dialled_is_told_as_not_connected_once() {
+    let one = Host::core(1, &[]).await;
+    // Bound, so that nobody says that the port is closed, and nobody answers.
+    let nowhere = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut impatient = config(2, Role::Edge, &[one.address()]);
+    impatient.net.handshake_timeout = Duration::from_millis(400);
+    let two = Host::start(impatient).await.unwrap();
+    let three = Host::start(hidden(3, &[one.address()], &nowhere)).await.unwrap();
+    all_joined(&[&one, &two, &three]).await;
+    let heard = joined(&three).await;
+    sees(&two, 1).await;
+    let far = room(&two).members().remove(0);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let (args, system) = ((far.pid(), Arc::clone(&told)), two.system.clone());
+    two.run(async move { system.spawn::<Tied>(args).await.unwrap() }).await;
+    let request = two.cluster.clone();
+    let requested = two.run(async move {
+        request.request(NodeId(3), Service::APPLICATION, Bytes::new(), Duration::from_secs(20)).await
+    });
+    let (called, requested) = tokio::join!(ask(&two, &far, 1), requested);
+    assert_eq!((called, requested), (Err(CallError::NoConnection), Err(RequestError::Unreachable(NodeId(3)))));
+    until("both ties to be told", || told.lock().unwrap().len() == 2).await;
+    assert_eq!(reach(&two, 3), Some(Reach::ThroughCores), "it is there all the same");
+    let near = ear(&two).await.0.pid();
+    let dialling = three.system.addr::<Ear>(near);
+    assert_eq!(ask(&three, &dialling, 2).await, Ok(1));
+    until("the two to be connected", || reach(&two, 3) == Some(Reach::Connected)).await;
+    assert_eq!(ask(&two, &far, 3).await, Ok(1));
+    heard.becomes(&["3".to_owned()]).await;
+    let mut told = told.lock().unwrap().clone();
+    told.sort();
+    assert_eq!(told, ["down NoConnection", "exit NoConnection"]);
+}
+
+/// Nobody connects the two, and still a restart is a loss and a return.
+#[tokio::test(flavor = "multi_thread")]
+async fn later_start_of_an_edge_is_down_and_up_for_other_edges() {
+    let mut star = star(2, 2).await;
+    let heard = joined(&star.edges[1]).await;
+    sees(&star.edges[0], 1).await;
+    let mut events = star.edges[0].cluster.subscribe();
+    for node in [1, 2, 4] {
+        assert_eq!(next(&mut events).await, format!("up n{node} i1"));
+    }
+    let mut again = config(4, Role::Edge, &star.seeds());
+    again.net.incarnation = Incarnation(2);
+    let four = star.edges.remove(1).restart(again).await;
+    assert_eq!((next(&mut events).await, next(&mut events).await), ("down n4 i1".into(), "up n4 i2".into()));
+    assert_eq!(room(&star.edges[0]).members().len(), 0, "a later start begins with nothing");
+    assert_eq!(star.edges[0].cluster.connection_count(), 2);
+    let leaving = four.cluster.clone();
+    four.run(async move { leaving.shutdown().await }).await;
+    assert_eq!(next(&mut events).await, "down n4 i2");
+    assert!(is_quiet(&mut events) && heard.all().is_empty());
+}
+
+/// Names, presence and topics of edges that aren't connected; and no connection comes of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn edges_share_and_publish_by_way_of_cores_alone() {
+    let star = star(2, 3).await;
+    let (three, four, five) = (&star.edges[0], &star.edges[1], &star.edges[2]);
+    let (actor, _) = ear(three).await;
+    three.cluster.names().register("clerk", &actor, OnConflict::Exit).unwrap();
+    three.cluster.presence().topic("desk").track("ann", &actor, &"here").unwrap();
+    until("the name and the presence to be seen", || {
+        let desk = five.cluster.presence().topic("desk").list();
+        five.cluster.names().whereis("clerk") == Some(actor.pid()) && desk.len() == 1
+    })
+    .await;
+    let (topic, published) = (four.cluster.pubsub().topic::<u64>("prices"), 50);
+    let mut readers = [topic.stream(100).unwrap(), five.cluster.pubsub().topic::<u64>("prices").stream(100).unwrap()];
+    let prices = three.cluster.pubsub().topic::<u64>("prices");
+    let all = Published { here: 0, missed_here: 0, nodes: 2, missed_nodes: 0 };
+    until("both to be known as subscribers", || prices.publish(&0) == all).await;
+    (1..=published).for_each(|price| assert_eq!(prices.publish(&price), all));
+    for reader in &mut readers {
+        let mut last = 0;
+        while last < published {
+            let price = soon("a price", reader.next()).await.unwrap();
+            assert!(price == 0 && last == 0 || price == last + 1, "{price} after {last}");
+            last = price;
+        }
+    }
+    star.is_thin().await;
+}
+
+/// Whoever turns it off has the mesh.
+#[tokio::test(flavor = "multi_thread")]
+async fn edges_of_a_mesh_are_connected_without_need() {
+    let one = Host::core(1, &[]).await;
+    let mesh = |node| Config { edges: Edges::Mesh, ..config(node, Role::Edge, &[one.address()]) };
+    let (two, three) = (Host::start(mesh(2)).await.unwrap(), Host::start(mesh(3)).await.unwrap());
+    until("the edges to be connected", || {
+        reach(&two, 3) == Some(Reach::Connected) && reach(&three, 2) == Some(Reach::Connected)
+    })
+    .await;
+}
+
+/// Requests wait for the connection that they make.
+#[tokio::test(flavor = "multi_thread")]
+async fn request_to_another_edge_makes_a_connection() {
+    let star = star(1, 2).await;
+    let (two, three) = (&star.edges[0], &star.edges[1]);
+    let echo = |asker: tiebeam_cluster::PeerIdentity, body: Bytes| async move {
+        Ok(Bytes::from(format!("{} says {}", asker.node, String::from_utf8_lossy(&body))))
+    };
+    three.cluster.serve(Service::APPLICATION, Arc::new(move |asker, body| echo(asker, body).boxed()));
+    let asking = two.cluster.clone();
+    let answers = two.run(async move {
+        let ask = || asking.request(NodeId(3), Service::APPLICATION, "hello".into(), Duration::from_secs(20));
+        tokio::join!(ask(), ask())
+    });
+    let answer = Ok(Bytes::from("n2 says hello"));
+    assert_eq!(answers.await, (answer.clone(), answer));
+    assert_eq!(two.cluster.connection_count(), 2);
 }
