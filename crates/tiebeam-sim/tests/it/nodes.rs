@@ -58,10 +58,14 @@ fn callers(answers: &Arc<Mutex<Vec<String>>>) -> Work {
 }
 
 fn simulated(count: u64, scenario: impl FnOnce(&mut Simulation) + Send + 'static) -> Vec<String> {
+    simulated_of(count, count, scenario)
+}
+
+fn simulated_of(count: u64, cores: u64, scenario: impl FnOnce(&mut Simulation) + Send + 'static) -> Vec<String> {
     let answers = Arc::new(Mutex::new(Vec::new()));
     let heard = Arc::clone(&answers);
     on_thread(11, move || {
-        let mut simulation = Simulation::new(11, count, Level::DEBUG, callers(&answers)).unwrap();
+        let mut simulation = Simulation::mixed(11, count, cores, Level::DEBUG, callers(&answers)).unwrap();
         scenario(&mut simulation);
         assert_eq!(simulation.outside().failure(), None);
     });
@@ -144,4 +148,24 @@ fn nodes_meet_again_after_a_jump_of_one_clock_and_with_clocks_of_different_rates
         simulation.run_until(70 * SECOND);
         assert!(simulation.sees(NodeId(1), &[NodeId(2)]) && simulation.sees(NodeId(2), &[NodeId(1)]));
     });
+}
+
+/// Between two edges nothing gets through, and both see each other by way of the core: whoever calls is told within the time
+/// that a handshake has. When they can be connected they are.
+#[test]
+fn call_between_edges_that_are_cut_apart_ends_and_comes_right_when_they_are_joined() {
+    let answers = simulated_of(3, 1, |simulation| {
+        let (two, three) = (NodeId(2), NodeId(3));
+        simulation.network(|network| network.cut(two, three));
+        start_all(simulation);
+        simulation.run_until(20 * SECOND);
+        let nodes = simulation.nodes().to_vec();
+        assert!(nodes.iter().all(|node| simulation.sees(*node, &nodes)), "all are there by way of the core");
+        simulation.network(|network| network.join(two, three));
+        simulation.run_until(45 * SECOND);
+    });
+    let of = |start: &str, end: &str| answers.iter().filter(|line| line.contains(start) && line.ends_with(end)).count();
+    assert!(of("n2 asks n3", "Err(NoConnection)") >= 2, "{answers:#?}");
+    assert!(of("n2 asks n3", ")") > of("n2 asks n3", "Err(NoConnection)") + 10, "{answers:#?}");
+    assert!(of("n3 asks n2", "Err(NoConnection)") >= 2, "{answers:#?}");
 }
