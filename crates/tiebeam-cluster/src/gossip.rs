@@ -1,8 +1,8 @@
 //! Who exists and where: chitchat's gossip, on one lane of every connection.
 //!
 //! Gossip finds nodes; it doesn't say who is up, which is what connections say. So it may be slow: every message lists all
-//! members, and the more there are, the fewer are sent. Edges that keep to cores don't gossip. A node's state is its id, incarnation
-//! and address (chitchat's own id) and its name and role, below 100 bytes.
+//! members, and the more there are, the fewer are sent. Edges that keep to cores don't gossip. A node's state is its id,
+//! incarnation and address (chitchat's own id) and its name and role, below 100 bytes.
 //!
 //! chitchat is pinned to 0.11.2: later versions keep their envelope to themselves, so that no other transport than
 //! theirs can carry it (upstream 207).

@@ -104,11 +104,12 @@ impl Node {
     /// Has all that is shared, and then subscribers, told whether a node is there and how it is reached.
     pub(crate) fn settle(&self, node: NodeId) {
         let mut shown = lock(&self.shown);
-        let now = {
-            let view = self.view();
-            let connected = view.connected.get(&node).map(|member| Shown::Peer(member.incarnation));
-            connected.or_else(|| view.present(node).map(|member| Shown::Seen(member.incarnation)))
-        };
+        // Looked at once: subscribers must not hear of what those who share will be told of only next.
+        let there = self.view().there(node);
+        let now = there.as_ref().map(|member| match member.reach {
+            Reach::Connected => Shown::Peer(member.incarnation),
+            Reach::ThroughCores | Reach::Known => Shown::Seen(member.incarnation),
+        });
         let before = shown.get(&node).copied();
         if before != now {
             self.sharing.show(self, node, before, now);
@@ -117,7 +118,7 @@ impl Node {
                 None => shown.remove(&node),
             };
         }
-        self.view().tell(node);
+        self.view().tell(node, there);
         self.changed();
     }
     pub(crate) fn view(&self) -> MutexGuard<'_, View> {
@@ -182,12 +183,16 @@ impl View {
         self.present.get(&node).filter(|member| known.is_none_or(|known| known <= member.incarnation))
     }
 
-    /// Has subscribers told of a node as it is now. One that goes on in the same start, by another way, is still the same.
-    fn tell(&mut self, node: NodeId) {
+    /// Finds a node that is there in whichever way.
+    fn there(&self, node: NodeId) -> Option<Member> {
         let connected = self.connected.get(&node).map(|member| (member, Reach::Connected));
         let there = connected.or_else(|| self.present(node).map(|member| (member, Reach::ThroughCores)));
-        let Some((member, reach)) = there else { return drop(self.live.remove(&node)) };
-        let member = Member { live: true, reach, ..member.clone() };
+        there.map(|(member, reach)| Member { live: true, reach, ..member.clone() })
+    }
+
+    /// Has subscribers told of a node. One that goes on in the same start, by another way, is still the same.
+    fn tell(&mut self, node: NodeId, there: Option<Member>) {
+        let Some(member) = there else { return drop(self.live.remove(&node)) };
         match self.live.get_mut(&node).filter(|live| live.member.incarnation == member.incarnation) {
             Some(live) => live.member = member,
             None => {

@@ -99,7 +99,7 @@ fn one(cli: &Cli, seed: u64) -> anyhow::Result<ExitCode> {
     watch(again(cli, seed));
     let usual = Plan::new(seed);
     let nodes = cli.nodes.unwrap_or(usual.nodes);
-    let cores = cli.cores.unwrap_or(if cli.nodes.is_some() { nodes } else { usual.cores });
+    let cores = cli.cores.or(cli.nodes).unwrap_or(usual.cores);
     let plan = Plan { nodes, cores, faults_until_s: cli.faults, level: cli.level, ..usual };
     let Outcome { failure, log, joined_after } = run(plan);
     let mut out = std::io::stdout().lock();

@@ -13,7 +13,8 @@ use tiebeam_wire::{Incarnation, Instant, NodeId};
 /// Bytes of signals that may wait for one node. Beyond it all that waits for it comes to nothing, and is told so: a hole in
 /// the order would be worse.
 pub(crate) const NODE_BYTES_MAX: usize = 1024 * 1024;
-/// The same for all nodes together. Beyond it no signal that would have to wait is taken.
+/// The same for all nodes together. Beyond it a signal that would have to wait is not taken, with the same consequence for
+/// what waits for its node.
 pub(crate) const ALL_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// What a waiting signal takes besides its bytes, at most.
 const SIGNAL_BYTES: usize = 64;

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use bytes::Bytes;
-use tiebeam_actor::Pid;
 use tiebeam_crdt::ReplicaId;
 use tiebeam_wire::{NodeId, Role, codec};
 
@@ -73,7 +72,8 @@ impl Passing {
                 node.config.members_max
             ));
         }
-        sender(&message).filter(|sender| *sender == from).ok_or("message isn't the peer's own")?;
+        let frame = codec::decode::<Frame>(FRAME_VERSION, &message).map_err(|error| error.to_string())?;
+        sender(&frame).filter(|sender| *sender == from).ok_or("message isn't the peer's own")?;
         let passed = Frame::Passed { from, number, message };
         let bytes = Bytes::from(codec::encode(FRAME_VERSION, &passed));
         for edge in to.iter().filter(|edge| **edge != from) {
@@ -94,7 +94,8 @@ impl Passing {
         if peer.role != Role::Core {
             return Err(format!("message is passed on by {}, which is no core", peer.node));
         }
-        sender(message).filter(|sender| *sender == from).ok_or("message passed on isn't its sender's own")?;
+        let frame = codec::decode::<Frame>(FRAME_VERSION, message).map_err(|error| error.to_string())?;
+        sender(&frame).filter(|sender| *sender == from).ok_or("message passed on isn't its sender's own")?;
         let shown = lock(&node.shown);
         let is_there =
             |shown: &Shown| matches!(shown, Shown::Peer(start) | Shown::Seen(start) if *start == from.incarnation);
@@ -107,7 +108,7 @@ impl Passing {
             return Ok(None);
         }
         *last = number;
-        codec::decode(FRAME_VERSION, message).map(Some).map_err(|error| error.to_string())
+        Ok(Some(frame))
     }
 
     /// A node isn't there any more, or in another start.
@@ -152,15 +153,13 @@ fn mixed(edge: NodeId, core: NodeId) -> u64 {
 }
 
 /// In whose name a message to many is said; none if it is no such message.
-fn sender(message: &[u8]) -> Option<ReplicaId> {
-    match codec::decode::<Frame>(FRAME_VERSION, message).ok()? {
-        Frame::Broadcast { from, .. } | Frame::Publish { from, .. } => Some(start_of(from)),
+const fn sender(frame: &Frame) -> Option<ReplicaId> {
+    match frame {
+        Frame::Broadcast { from, .. } | Frame::Publish { from, .. } => {
+            Some(ReplicaId::new(from.node, from.incarnation))
+        }
         Frame::Pass { .. } | Frame::Passed { .. } => None,
     }
-}
-
-const fn start_of(pid: Pid) -> ReplicaId {
-    ReplicaId::new(pid.node, pid.incarnation)
 }
 
 #[cfg(test)]
