@@ -163,6 +163,7 @@ impl Cluster {
         let tasks = [
             tiebeam_world::spawn("cluster.accept", mesh::accept(Arc::clone(node))).into_guard(),
             tiebeam_world::spawn("cluster.dial", mesh::dial(Arc::clone(node))).into_guard(),
+            tiebeam_world::spawn("cluster.relay", mesh::relay::send(Arc::clone(node))).into_guard(),
         ];
         lock(&node.tasks).extend(tasks);
         tracing::info!(node = %node.me.node, incarnation = %node.me.incarnation, address = %node.me.address, "listening");

@@ -21,6 +21,9 @@ pub struct Config {
     pub voters: Voters,
     /// Whom this node connects to, if it is an edge. Default [`Edges::KeepToCores`].
     pub edges: Edges,
+    /// Whether two edges that can't be connected directly may be so by way of a core: for an edge, whether it wants that; for
+    /// a core, whether it carries their datagrams. Default yes.
+    pub relay: bool,
     /// How often a node gossips. Default 200 ms.
     pub gossip_interval: Duration,
     /// How long to wait before a lost or refused connection is dialled again. Default 50 ms to 5 s.
@@ -49,6 +52,7 @@ impl Config {
             peers: Vec::new(),
             voters: Voters::default(),
             edges: Edges::KeepToCores,
+            relay: true,
             gossip_interval: Duration::from_millis(200),
             dial_backoff: Backoff { first: Duration::from_millis(50), max: Duration::from_secs(5) },
             members_max: 500,

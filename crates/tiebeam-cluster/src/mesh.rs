@@ -8,6 +8,7 @@
 pub(crate) mod demand;
 pub(crate) mod dialler;
 pub(crate) mod needed;
+pub(crate) mod relay;
 pub(crate) mod session;
 
 use std::sync::Arc;
@@ -46,13 +47,14 @@ pub(crate) async fn dial(node: Arc<Node>) {
 }
 
 async fn dial_one(node: Arc<Node>, dial: Dial) {
-    let outcome = dial_to(&node, dial).await;
+    let outcome = settle(&node, node.endpoint.dial(dial.address, dial.expected).await).await;
     node.view().dialler.ended(tiebeam_world::now(), dial.address, outcome, tiebeam_world::random());
     node.dial.notify_one();
 }
 
-async fn dial_to(node: &Arc<Node>, dial: Dial) -> Outcome {
-    match node.endpoint.dial(dial.address, dial.expected).await {
+/// Makes whoever answered a dial a connection, or doesn't.
+async fn settle(node: &Arc<Node>, dialled: Result<Candidate, Refusal>) -> Outcome {
+    match dialled {
         Ok(candidate) => {
             let answered = candidate.identity().node;
             match join(node, candidate).await {

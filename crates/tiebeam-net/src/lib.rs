@@ -33,6 +33,7 @@ mod peer;
 mod quic;
 mod refusal;
 mod refusal_log;
+mod relay;
 mod service;
 #[cfg(feature = "testkit")]
 pub mod testkit;

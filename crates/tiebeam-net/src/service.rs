@@ -27,6 +27,8 @@ impl Service {
     pub const RPC: Self = Self(9);
     /// A node's own certificate, issued again before it ends.
     pub const CERTIFICATE: Self = Self(10);
+    /// Datagrams that a core carries between two edges: one lane.
+    pub const RELAY: Self = Self(13);
     /// The first number that applications may use for services of their own.
     pub const APPLICATION: Self = Self(1024);
 
@@ -34,7 +36,7 @@ impl Service {
     ///
     /// | Service | core | edge | admin |
     /// |---|---|---|---|
-    /// | gossip, actor, share, rpc, certificate | yes | yes | no |
+    /// | gossip, actor, share, rpc, certificate, relay | yes | yes | no |
     /// | raft | yes | no | no |
     /// | group, topics, workflow, admin, an application's | yes | yes | yes |
     /// | any other number below 1024 | no | no | no |
@@ -42,7 +44,7 @@ impl Service {
     pub const fn admits(self, role: Role) -> bool {
         match self {
             Self::RAFT => matches!(role, Role::Core),
-            Self::GOSSIP | Self::ACTOR | Self::SHARE | Self::RPC | Self::CERTIFICATE => {
+            Self::GOSSIP | Self::ACTOR | Self::SHARE | Self::RPC | Self::CERTIFICATE | Self::RELAY => {
                 matches!(role, Role::Core | Role::Edge)
             }
             Self::GROUP | Self::TOPICS | Self::WORKFLOW | Self::ADMIN => true,
@@ -62,6 +64,7 @@ impl Service {
             Self::CERTIFICATE => Some("certificate"),
             Self::SHARE => Some("share"),
             Self::RPC => Some("rpc"),
+            Self::RELAY => Some("relay"),
             _ => None,
         }
     }
@@ -92,7 +95,7 @@ mod tests {
         let row = |service: Service| [Role::Core, Role::Edge, Role::Admin].map(|role| service.admits(role));
         assert_eq!(row(Service::RAFT), [true, false, false]);
         assert_eq!(row(Service::GOSSIP), [true, true, false]);
-        for service in [Service::ACTOR, Service::SHARE, Service::RPC, Service::CERTIFICATE] {
+        for service in [Service::ACTOR, Service::SHARE, Service::RPC, Service::CERTIFICATE, Service::RELAY] {
             assert_eq!(row(service), [true, true, false], "{service}");
         }
         for service in [Service::GROUP, Service::TOPICS, Service::WORKFLOW, Service::ADMIN, Service(1024)] {

@@ -12,7 +12,7 @@ use tiebeam_wire::{Incarnation, NodeId, codec};
 use tokio::sync::Semaphore;
 
 use super::demand::{Offer, Waiting};
-use super::dialler::{DIALS_MAX, Dial, Outcome};
+use super::dialler::{DIALS_MAX, Outcome};
 use crate::node::{Node, lock};
 use crate::{RequestError, mesh, router};
 
@@ -20,6 +20,9 @@ use crate::{RequestError, mesh, router};
 pub(crate) const REQUESTS_MAX: usize = 1024;
 /// How long the other connection of a pair that dialled each other may take to come up.
 const CROSSED_MAX: Duration = Duration::from_secs(2);
+
+/// How long a handshake at a node's own address may take: many times a round trip around the world.
+const DIRECT_MAX: Duration = Duration::from_secs(2);
 
 /// How many do what at once.
 pub(crate) struct Room {
@@ -108,10 +111,11 @@ pub(crate) fn give_up(node: &Arc<Node>, to: NodeId) {
 async fn dial(node: Arc<Node>, to: NodeId, number: u64) {
     let outcome = {
         let _room = node.room.dials.acquire().await;
-        let address = node.view().present(to).map(|member| member.address);
-        match address {
-            Some(address) => mesh::dial_to(&node, Dial { address, expected: Some(to) }).await,
-            None => Outcome::Failed,
+        match directly(&node, to).await {
+            Outcome::Failed if node.config.relay && lock(&node.demand).is_dialling(to) => {
+                mesh::settle(&node, node.endpoint.dial_relayed(to).await).await
+            }
+            outcome => outcome,
         }
     };
     if outcome == Outcome::Answered(to) {
@@ -128,6 +132,15 @@ async fn dial(node: Arc<Node>, to: NodeId, number: u64) {
     if failed {
         tracing::debug!(peer = %to, "node can't be connected");
         tell(&node, to);
+    }
+}
+
+/// Dials a node at its own address, not for long: there may be another way.
+async fn directly(node: &Arc<Node>, to: NodeId) -> Outcome {
+    let Some(address) = node.view().present(to).map(|member| member.address) else { return Outcome::Failed };
+    match tiebeam_world::timeout(DIRECT_MAX, node.endpoint.dial(address, Some(to))).await {
+        Ok(dialled) => mesh::settle(node, dialled).await,
+        Err(_) => Outcome::Failed,
     }
 }
 

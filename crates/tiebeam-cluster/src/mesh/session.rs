@@ -15,7 +15,7 @@ use tiebeam_wire::codec;
 use tokio::sync::watch;
 
 use super::demand::Waiting;
-use super::needed;
+use super::{needed, relay};
 use crate::node::{Node, lock};
 use crate::{Member, PeerIdentity, Reach, gossip, mesh, reach, router, sharing};
 
@@ -24,8 +24,9 @@ pub(crate) struct Session {
     pub(crate) serial: u64,
     pub(crate) lanes: [LaneSender; LANES as usize],
     pub(crate) gossip: LaneSender,
+    pub(crate) relay: LaneSender,
     pub(crate) sharing: [LaneSender; sharing::LANES as usize],
-    /// Whether the peer takes in who is reached by whom, and what is passed on.
+    /// Whether the peer takes in who is reached by whom, and what is passed on or carried.
     pub(crate) knows_reach: bool,
     drained: watch::Sender<bool>,
 }
@@ -53,6 +54,7 @@ pub(super) fn start(node: &Arc<Node>, peer: Peer) {
     let session = Arc::new(Session {
         lanes: array::from_fn(|n| peer.lane(Lane { service: Service::ACTOR, index: u8::try_from(n).unwrap_or(0) })),
         gossip: peer.lane(gossip::LANE),
+        relay: peer.lane(relay::LANE),
         sharing: array::from_fn(|n| peer.lane(Lane { service: Service::SHARE, index: u8::try_from(n).unwrap_or(0) })),
         knows_reach: peer.agreed().features.contains(Features::REACH),
         peer: peer.clone(),
@@ -170,6 +172,7 @@ impl tiebeam_net::Handler for Inbound {
             // Gossip repeats itself; what finds no room will come again.
             Service::GOSSIP => drop(self.node.gossip.try_send((self.peer.address(), frame))),
             Service::ACTOR => self.signal(&frame),
+            Service::RELAY => relay::take_in(&self.node, &self.identity, frame),
             Service::SHARE => {
                 if let Err(error) = self.node.sharing.frame(&self.node, &self.identity, lane.index, frame) {
                     tracing::warn!(peer = %self.identity.node, error, "message to many can't be taken");

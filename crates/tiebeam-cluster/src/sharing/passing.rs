@@ -56,6 +56,13 @@ impl Passing {
         usual.filter(|core| cores.contains(core)).or_else(|| chosen(node, cores.into_iter()))
     }
 
+    /// Which core reaches an edge that is there, and is to carry what is for it.
+    pub(crate) fn core_towards(&self, node: &Node, edge: NodeId) -> Option<ReplicaId> {
+        let connected = || node.sessions().get(&edge).map(|session| session.peer.incarnation());
+        let start = node.present_start(edge).or_else(connected)?;
+        self.core_for(node, ReplicaId::new(edge, start))
+    }
+
     /// Passes on a message of an edge. Only what it says in its own name.
     pub(super) fn pass_on(
         &self,

@@ -148,6 +148,7 @@ impl Actor for Tied {
 /// An edge that says of itself that it can be dialled where nobody listens.
 fn hidden(node: u64, seeds: &[SocketAddr], nowhere: &std::net::UdpSocket) -> Config {
     let mut config = config(node, Role::Edge, seeds);
+    config.relay = false;
     config.net.advertise = Some(nowhere.local_addr().unwrap());
     config
 }
@@ -160,6 +161,7 @@ async fn edge_that_cannot_be_dialled_is_told_as_not_connected_once() {
     // Bound, so that nobody says that the port is closed, and nobody answers.
     let nowhere = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let mut impatient = config(2, Role::Edge, &[one.address()]);
+    impatient.relay = false;
     impatient.net.handshake_timeout = Duration::from_millis(400);
     let two = Host::start(impatient).await.unwrap();
     let three = Host::start(hidden(3, &[one.address()], &nowhere)).await.unwrap();
@@ -270,4 +272,38 @@ async fn request_to_another_edge_makes_a_connection() {
     let answer = Ok(Bytes::from("n2 says hello"));
     assert_eq!(answers.await, (answer.clone(), answer));
     assert_eq!(two.cluster.connection_count(), 2);
+}
+
+/// Where a dial comes to nothing a core carries the datagrams: large messages, links and all.
+#[tokio::test(flavor = "multi_thread")]
+async fn edges_that_are_kept_apart_are_connected_by_way_of_a_core() {
+    let cores = star(2, 0).await;
+    let nowhere = [(); 2].map(|()| std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
+    let mut edges = Vec::new();
+    for (node, nowhere) in (3..).zip(&nowhere) {
+        let config = Config { relay: true, ..hidden(node, &cores.seeds(), nowhere) };
+        edges.push(Host::start(config).await.unwrap());
+    }
+    let (three, four) = (&edges[0], &edges[1]);
+    let all: Vec<&Host> = cores.cores.iter().chain(&edges).collect();
+    all_joined(&all).await;
+    let heard = joined(four).await;
+    sees(three, 1).await;
+    let far = room(three).members().remove(0);
+    assert_eq!(ask(three, &far, 1).await, Ok(1));
+    assert_eq!((reach(three, 4), reach(four, 3)), (Some(Reach::Connected), Some(Reach::Connected)));
+    let echo = |_: tiebeam_cluster::PeerIdentity, body: Bytes| async move { Ok(body) }.boxed();
+    four.cluster.serve(Service::APPLICATION, Arc::new(echo));
+    let (asking, body) = (three.cluster.clone(), Bytes::from(vec![7; 300_000]));
+    let sent = body.clone();
+    let answer =
+        three.run(async move { asking.request(NodeId(4), Service::APPLICATION, sent, Duration::from_secs(20)).await });
+    assert_eq!(answer.await, Ok(body));
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let (args, system) = ((far.pid(), Arc::clone(&told)), three.system.clone());
+    three.run(async move { system.spawn::<Tied>(args).await.unwrap() }).await;
+    assert_eq!(ask(three, &far, 2).await, Ok(2));
+    heard.becomes(&["1", "2"].map(String::from)).await;
+    drop(edges.remove(1));
+    until("both ties to be told", || told.lock().unwrap().len() == 2).await;
 }
