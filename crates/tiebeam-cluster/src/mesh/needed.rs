@@ -113,6 +113,7 @@ async fn dial(node: Arc<Node>, to: NodeId, number: u64) {
         let _room = node.room.dials.acquire().await;
         match directly(&node, to).await {
             Outcome::Failed if node.config.relay && lock(&node.demand).is_dialling(to) => {
+                tracing::debug!(peer = %to, "no answer at the node's own address, dialled by way of a core");
                 mesh::settle(&node, node.endpoint.dial_relayed(to).await).await
             }
             outcome => outcome,
