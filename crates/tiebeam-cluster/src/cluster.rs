@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tiebeam_actor::{Addr, System};
+use tiebeam_crdt::ReplicaId;
 use tiebeam_net::join::{Desk, Office};
 use tiebeam_net::{
     BindError, Cookie, Credentials, Denied, DenyList, DenyListFull, Endpoint, FRAME_BYTES_MAX, RotateError, Service,
@@ -18,22 +19,24 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use self::events::Told;
 use crate::leases::Tenancy;
+use crate::mesh::demand::Demand;
 use crate::mesh::dialler::Dialler;
+use crate::mesh::needed::{self, Room};
 use crate::monitor::NodeMonitors;
 use crate::node::{Node, Version, View, lock};
 use crate::router::LaneRouter;
 use crate::said::SaidCell;
 use crate::seed::SeedBook;
-use crate::sharing::Sharing;
+use crate::sharing::{Compares, Sharing};
 use crate::standing::{Standing, StandingCell, StandingEvents, VotersReached};
 use crate::virtual_actors::host::Virtuals;
 use crate::voters::VotersCell;
 use crate::{
-    Config, Groups, Handler, Leases, Member, MemberEvent, Monitoring, Names, NodeEvent, PeerIdentity, Presence, PubSub,
-    Readiness, RemoteTasks, RequestError, Rpc, Said, Services, Singletons, VirtualActors, Voters, WatchError,
-    ZONE_BYTES_MAX,
+    Config, Edges, Groups, Handler, Leases, Member, MemberEvent, Monitoring, Names, NodeEvent, PeerIdentity, Presence,
+    PubSub, Reach, Readiness, RemoteTasks, RequestError, Rpc, Said, Services, Singletons, VirtualActors, Voters,
+    WatchError, ZONE_BYTES_MAX,
 };
-use crate::{gossip, mesh, monitor, said, seed, sharing, standing};
+use crate::{gossip, mesh, monitor, reach, said, seed, sharing, standing};
 
 /// The least of [`Config::lease_time`].
 const LEASE_TIME_MIN: Duration = Duration::from_millis(500);
@@ -132,17 +135,19 @@ impl Cluster {
             incarnation: config.net.incarnation,
             live: true,
             said: Said::default(),
+            reach: Reach::Connected,
         };
         let (gossip_in, gossip_out) = mpsc::channel(gossip::MESSAGES_MAX);
         let node = Arc::new(Node::new(config, me, endpoint, system, gossip_in));
         node.system.install_router(Arc::new(LaneRouter { node: Arc::downgrade(&node) }));
         let cluster = Self { node };
-        match gossip::start(&cluster.node, gossip_out).await {
-            Ok(handle) => cluster.run(handle).await,
-            Err(error) => {
-                cluster.shutdown().await;
-                return Err(StartError::Gossip(error.to_string()));
-            }
+        cluster.run();
+        // An edge that keeps to cores hears of everybody through these, and would only make their digests longer.
+        if !cluster.node.is_apart(Role::Edge)
+            && let Err(error) = cluster.gossip(gossip_out).await
+        {
+            cluster.shutdown().await;
+            return Err(StartError::Gossip(error.to_string()));
         }
         Ok(cluster)
     }
@@ -155,20 +160,27 @@ impl Cluster {
         &self.node
     }
 
-    async fn run(&self, handle: chitchat::ChitchatHandle) {
+    async fn gossip(&self, inbound: gossip::Inbox) -> anyhow::Result<()> {
         let node = &self.node;
+        let handle = gossip::start(node, inbound).await?;
         let watcher = handle.with_chitchat(|chitchat| chitchat.live_nodes_watcher()).await;
-        let chitchat = handle.chitchat();
         *lock(&node.chitchat) = Some(handle);
+        let watch = tiebeam_world::spawn("cluster.gossip", gossip::watch(Arc::clone(node), watcher));
+        lock(&node.tasks).push(watch.into_guard());
+        Ok(())
+    }
+
+    fn run(&self) {
+        let node = &self.node;
         sharing::start(node);
         crate::rpc::start(self);
         crate::leases::start(self);
         let tasks = [
             tiebeam_world::spawn("cluster.accept", mesh::accept(Arc::clone(node))).into_guard(),
             tiebeam_world::spawn("cluster.dial", mesh::dial(Arc::clone(node))).into_guard(),
-            tiebeam_world::spawn("cluster.said", said::run(Arc::clone(node), chitchat)).into_guard(),
+            tiebeam_world::spawn("cluster.said", said::run(Arc::clone(node))).into_guard(),
             tiebeam_world::spawn("cluster.standing", standing::run(Arc::clone(node))).into_guard(),
-            tiebeam_world::spawn("cluster.gossip", gossip::watch(Arc::clone(node), watcher)).into_guard(),
+            tiebeam_world::spawn("cluster.relay", mesh::relay::send(Arc::clone(node))).into_guard(),
         ];
         lock(&node.tasks).extend(tasks);
         let peers = node.config.peers.iter().map(|(_, address)| *address);
@@ -201,8 +213,7 @@ impl Cluster {
             if to == self.node() {
                 return self.request_here(service, body).await;
             }
-            let peer = self.node.sessions().get(&to).map(|session| session.peer.clone());
-            let peer = peer.ok_or(RequestError::Unreachable(to))?;
+            let peer = needed::connected(&self.node, to).await?;
             peer.request(service, body).await.map_err(|error| RequestError::from_net(error, to, service))
         };
         tiebeam_world::timeout(timeout, answer).await.unwrap_or(Err(RequestError::Timeout(to)))
@@ -281,11 +292,11 @@ impl Cluster {
         let view = self.node.view();
         let mut members: BTreeMap<NodeId, Member> =
             view.known.iter().map(|(node, known)| (*node, known.member.clone())).collect();
-        members.extend(view.live.iter().map(|(node, live)| {
-            let said = view.said_of(*node, live.member.incarnation);
-            (*node, Member { said, ..live.member.clone() })
-        }));
+        members.extend(view.live.iter().map(|(node, live)| (*node, live.member.clone())));
         drop(view);
+        for member in members.values_mut() {
+            member.said = said::of(&self.node, ReplicaId::new(member.node, member.incarnation));
+        }
         members.insert(self.node.me.node, Member { said: said::now(&self.node), ..self.node.me.clone() });
         members.into_values().collect()
     }
@@ -513,6 +524,7 @@ impl Cluster {
         if tiebeam_world::timeout(SHUTDOWN_MAX, ended).await.is_err() {
             tracing::warn!(node = %node.me.node, "left before all peers were told");
         }
+        reach::end(node);
         node.version.send_modify(|version| version.stopped = true);
     }
 }
@@ -536,12 +548,22 @@ impl Node {
             dialler.configure(now, *address, Some(*node));
         }
         let config = Config { lease_time: config.lease_time.max(LEASE_TIME_MIN), ..config };
-        let sharing = Sharing::new(me.node, me.incarnation);
+        let keeps_to_cores = me.role == Role::Edge && config.edges == Edges::KeepToCores;
+        let compares = if keeps_to_cores { Compares::WithOne } else { Compares::WithSome };
+        let sharing = Sharing::new(ReplicaId::new(me.node, me.incarnation), compares);
         let voters = VotersCell::new(config.voters.clone());
         let standing = StandingCell::new(&config.standing);
         let said = SaidCell::new(&config.program_version, &config.zone);
         let leases = Tenancy::new(me.node, &config);
-        let view = View { known: BTreeMap::new(), live: BTreeMap::new(), dialler };
+        let view = View {
+            known: BTreeMap::new(),
+            connected: BTreeMap::new(),
+            present: BTreeMap::new(),
+            live: BTreeMap::new(),
+            serial: 0,
+            dialler,
+        };
+        let demand = Demand::new(config.dial_backoff);
         Self {
             config,
             me,
@@ -565,6 +587,9 @@ impl Node {
             node_monitors: NodeMonitors::default(),
             leases,
             virtuals: Virtuals::default(),
+            demand: Mutex::new(demand),
+            room: Room::default(),
+            shown: Mutex::default(),
         }
     }
 }

@@ -12,7 +12,8 @@ use crate::{Seed, Voters};
 pub struct Config {
     /// Who this node is, where it listens, whom it trusts.
     pub net: tiebeam_net::Config,
-    /// Where to ask for the others; this node's own address may be among them. Empty for the first node.
+    /// Where to ask for the others; this node's own address may be among them. Empty for the first node. An edge
+    /// that keeps to cores must be told at least one core, here or as a peer.
     pub seeds: Vec<Seed>,
     /// How often names and files among the seeds are looked at again; six times as often while they lead nowhere or nobody is
     /// connected. Default 30 s.
@@ -32,12 +33,27 @@ pub struct Config {
     /// only once is elsewhere this long after its node died. At least 500 ms; below 2 s, jumps of a clock by 100 ms are not
     /// covered.
     pub lease_time: Duration,
+    /// Whom this node connects to, if it is an edge. Default [`Edges::KeepToCores`].
+    pub edges: Edges,
+    /// Whether two edges that can't be connected directly may be so by way of a core: for an edge, whether it wants that; for
+    /// a core, whether it carries their datagrams. Default yes.
+    pub relay: bool,
     /// How often a node gossips. Default 200 ms.
     pub gossip_interval: Duration,
     /// How long to wait before a lost or refused connection is dialled again. Default 50 ms to 5 s.
     pub dial_backoff: Backoff,
     /// Most nodes in a cluster, this one included. Default 500; a handshake beyond it is refused.
     pub members_max: usize,
+}
+
+/// Whom an edge node connects to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Edges {
+    /// To all cores; to another edge when something is to be sent to it. It hears of other edges through cores.
+    #[default]
+    KeepToCores,
+    /// To all members, and gossips as a core does. For small clusters whose edges all talk with each other.
+    Mesh,
 }
 
 impl Config {
@@ -54,6 +70,8 @@ impl Config {
             program_version: String::new(),
             zone: String::new(),
             lease_time: Duration::from_secs(4),
+            edges: Edges::KeepToCores,
+            relay: true,
             gossip_interval: Duration::from_millis(200),
             dial_backoff: Backoff { first: Duration::from_millis(50), max: Duration::from_secs(5) },
             members_max: 500,

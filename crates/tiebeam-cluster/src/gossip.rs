@@ -1,7 +1,8 @@
 //! Who exists and where: chitchat's gossip, on one lane of every connection.
 //!
-//! Gossip finds nodes; it doesn't say who is up, which is what connections say. A node's state is its id, incarnation
-//! and address (chitchat's own id), its name and role, and what it says of itself, below 400 bytes.
+//! Gossip finds nodes; it doesn't say who is up, which is what connections say. So it may be slow: every message lists all
+//! members, and the more there are, the fewer are sent. Edges that keep to cores don't gossip. A node's state is its id,
+//! incarnation and address (chitchat's own id) and its name and role, below 100 bytes.
 //!
 //! chitchat is pinned to 0.11.2: later versions keep their envelope to themselves, so that no other transport than
 //! theirs can carry it (upstream 207).
@@ -21,11 +22,11 @@ use chitchat::{
     Serializable,
 };
 use tiebeam_net::{Lane, Service};
-use tiebeam_wire::{Incarnation, NodeId};
+use tiebeam_wire::{Incarnation, NodeId, Role};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::node::Node;
-use crate::{Member, said, seed};
+use crate::{Member, Reach, Said, seed};
 
 /// The lane of all gossip.
 pub(crate) const LANE: Lane = Lane { service: Service::GOSSIP, index: 0 };
@@ -58,8 +59,7 @@ pub(crate) async fn start(node: &Arc<Node>, inbound: Inbox) -> anyhow::Result<Ch
         catchup_callback: None,
         extra_liveness_predicate: None,
     };
-    let mut state = vec![("name".to_owned(), me.name.clone()), ("role".to_owned(), me.role.to_string())];
-    state.extend(said::keys(&said::now(node)).map(|(key, value)| (key.to_owned(), value)));
+    let state = vec![("name".to_owned(), me.name.clone()), ("role".to_owned(), me.role.to_string())];
     let transport = LaneTransport { node: Arc::downgrade(node), inbound: Arc::new(Mutex::new(Some(inbound))) };
     chitchat::spawn_chitchat(config, state, &transport).await
 }
@@ -88,7 +88,6 @@ pub(crate) async fn watch(
         let members: Vec<Member> =
             nodes.borrow_and_update().iter().filter_map(|(id, state)| member(id, state)).collect();
         for member in members {
-            node.hear(&member);
             // What a node says of itself in its handshake is proven; what gossip says of it is not.
             let connected =
                 node.sessions().get(&member.node).is_some_and(|s| s.peer.incarnation() >= member.incarnation);
@@ -108,7 +107,8 @@ fn member(id: &ChitchatId, state: &NodeState) -> Option<Member> {
         address: id.gossip_advertise_addr,
         incarnation: Incarnation(id.generation_id),
         live: false,
-        said: said::read(|key| state.get(key)),
+        reach: Reach::Known,
+        said: Said::default(),
     })
 }
 
@@ -143,8 +143,19 @@ impl Socket for LaneSocket {
     /// Only queues: chitchat waits for it, and one slow peer would hold up all gossip.
     async fn send(&mut self, to: SocketAddr, message: ChitchatMessage) -> anyhow::Result<()> {
         let node = self.node.upgrade().ok_or_else(|| anyhow::anyhow!("node is gone"))?;
+        if matches!(message, ChitchatMessage::Syn { .. }) && !has_turn(node.view().known.len(), tiebeam_world::random())
+        {
+            return Ok(());
+        }
         let sessions = node.sessions();
-        if let Some(session) = sessions.values().find(|session| session.peer.address() == to) {
+        let named = sessions.values().find(|session| session.peer.address() == to);
+        // Whoever is connected answers as well: an answer goes to whom the message came from, and names nobody.
+        let session = named.or_else(|| {
+            let cores = || sessions.values().filter(|session| session.peer.identity().role == Role::Core);
+            let index = tiebeam_world::random() % (cores().count() as u64).max(1);
+            cores().nth(usize::try_from(index).unwrap_or(0))
+        });
+        if let Some(session) = session {
             // A lost connection is the mesh's business; gossip goes on with others.
             let _ = session.gossip.send(message.serialize_to_vec().into());
         }
@@ -167,6 +178,15 @@ impl Socket for LaneSocket {
         }
     }
 }
+
+/// Says whether a round of gossip takes place: each up to [`EAGER_MEMBERS_MAX`] members, beyond that so few that a node
+/// sends about as much as it does then.
+fn has_turn(members: usize, random: u64) -> bool {
+    random % (members as u64).max(1) < EAGER_MEMBERS_MAX
+}
+
+/// With how many members each round of gossip takes place.
+const EAGER_MEMBERS_MAX: u64 = 16;
 
 /// Senders of whom a refusal is said; more than a cluster has members.
 const SENDERS_MAX: usize = 1000;
@@ -191,4 +211,16 @@ fn accept(node: &Node, from: SocketAddr, frame: &[u8]) -> anyhow::Result<Chitcha
     };
     inspect::check(frame, sender, (node.me.node, node.me.incarnation, node.me.address), node.config.members_max)?;
     ChitchatMessage::deserialize(&mut &frame[..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_turn;
+
+    /// A message lists all members: at 500, as many as at 16 would be thirty times as much.
+    #[test]
+    fn the_more_members_the_fewer_rounds() {
+        let turns = |members| (0..10_000).filter(|random| has_turn(members, *random)).count();
+        assert_eq!([0, 1, 16, 32, 500].map(turns), [10_000, 10_000, 10_000, 5_008, 320]);
+    }
 }

@@ -1,10 +1,14 @@
-//! At most one connection to every other node, made again whenever it is lost.
+//! At most one connection to every other node, made again whenever it is lost. An edge has one to each core, and to
+//! another edge only if something was to be sent to it ([`needed`]).
 //!
 //! Whoever knows an address dials it. Of two nodes that dial each other one decides which connection is kept (see
 //! [`Candidate`]); a connection in use is never given up for another one of the same two starts, so links and monitors
 //! don't break because two nodes met twice. A later start replaces the earlier one, whose end is told first.
 
+pub(crate) mod demand;
 pub(crate) mod dialler;
+pub(crate) mod needed;
+pub(crate) mod relay;
 pub(crate) mod session;
 
 use std::sync::Arc;
@@ -43,10 +47,17 @@ pub(crate) async fn dial(node: Arc<Node>) {
 }
 
 async fn dial_one(node: Arc<Node>, dial: Dial) {
-    let outcome = match node.endpoint.dial(dial.address, dial.expected).await {
+    let outcome = settle(&node, node.endpoint.dial(dial.address, dial.expected).await).await;
+    node.view().dialler.ended(tiebeam_world::now(), dial.address, outcome, tiebeam_world::random());
+    node.dial.notify_one();
+}
+
+/// Makes whoever answered a dial a connection, or doesn't.
+async fn settle(node: &Arc<Node>, dialled: Result<Candidate, Refusal>) -> Outcome {
+    match dialled {
         Ok(candidate) => {
             let answered = candidate.identity().node;
-            match join(&node, candidate).await {
+            match join(node, candidate).await {
                 Ok(()) => Outcome::Answered(answered),
                 // The other connection of the pair was chosen, or will be.
                 Err(refusal) if refusal.reason == Reason::Duplicate => Outcome::Answered(answered),
@@ -56,9 +67,7 @@ async fn dial_one(node: Arc<Node>, dial: Dial) {
         Err(refusal) if refusal.reason == Reason::Oneself => Outcome::Oneself,
         Err(refusal) if refusal.reason.needs_people() => Outcome::Refused,
         Err(_) => Outcome::Failed,
-    };
-    node.view().dialler.ended(tiebeam_world::now(), dial.address, outcome, tiebeam_world::random());
-    node.dial.notify_one();
+    }
 }
 
 /// Lets in whoever dials and can prove who it is, for ever. The endpoint bounds how many try at once.

@@ -7,6 +7,7 @@ use tiebeam_actor::{NoConnection, Pid, Polled, RemoteSignal, Router};
 use tiebeam_net::{Features, LANES};
 use tiebeam_wire::{NodeId, codec};
 
+use crate::mesh::needed;
 use crate::node::Node;
 
 /// The version byte of a signal on a lane.
@@ -24,7 +25,7 @@ impl Router for LaneRouter {
         let lane = lane_of(sender, receiver);
         // Held while the frame is queued: see `Node::sessions`.
         let sessions = node.sessions();
-        let session = sessions.get(&to).ok_or(NoConnection)?;
+        let Some(session) = sessions.get(&to) else { return needed::queue(&node, to, lane, &signal) };
         let is_pressure = matches!(signal, RemoteSignal::Full { .. } | RemoteSignal::Room { .. });
         if is_pressure && !session.peer.agreed().features.contains(Features::PRESSURE) {
             return Ok(());

@@ -1,13 +1,18 @@
-//! What a node says of itself: its program's version, its zone, whether it is ready, how loaded it is. Gossip carries it, so it
-//! is hearsay: for choosing and for showing, not for proving.
+//! What a node says of itself: its program's version, its zone, whether it is ready, how loaded it is. It is hearsay: for
+//! choosing and for showing, not for proving.
 //!
-//! Little, and seldom: below 300 bytes a node, and a load is rounded so that it doesn't change all the time.
+//! A kind of shared things of its own carries it, so edges that keep to cores are heard as well; and who isn't reached says
+//! nothing. Little, and seldom: below 300 bytes a node, and a load is rounded so that it doesn't change all the time.
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+use tiebeam_actor::Pid;
+use tiebeam_crdt::ReplicaId;
 use tokio::sync::watch;
 
 use crate::node::Node;
+use crate::sharing::plane::{Kind, Plane, ShareError};
 use crate::standing::{Standing, Strategy};
 
 /// The longest version of a program, in bytes; longer ones are cut.
@@ -99,55 +104,90 @@ pub(crate) fn now(node: &Node) -> Said {
     said
 }
 
-/// What is gossiped of it: keys and values.
-pub(crate) fn keys(said: &Said) -> [(&'static str, String); 4] {
+/// What a node says, as it is shared; the order of fields is the format.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Words {
+    version: String,
+    zone: String,
+    ready: String,
+    load_percent: u32,
+}
+
+/// What starts of nodes say of themselves.
+pub(crate) struct SaidKind;
+
+impl Kind for SaidKind {
+    type Key = ReplicaId;
+    type Value = Words;
+    type Topic = ReplicaId;
+    type Entry = ();
+
+    const LANE: u8 = 4;
+    const NAME: &'static str = "said";
+
+    fn place(key: &ReplicaId) -> (ReplicaId, ()) {
+        (*key, ())
+    }
+
+    fn holder(key: &ReplicaId, _: &Words) -> Pid {
+        Pid { node: key.node, incarnation: key.incarnation, serial: 0 }
+    }
+
+    fn plane(node: &Node) -> &Plane<Self> {
+        &node.sharing.said
+    }
+}
+
+/// What a start of a node says, as far as it was heard.
+pub(crate) fn of(node: &Node, start: ReplicaId) -> Said {
+    node.sharing.said.read(|core| core.board.seen(&start, &()).map(read).unwrap_or_default())
+}
+
+fn words(said: &Said) -> Words {
     let ready = match &said.readiness {
         Readiness::Unsaid => String::new(),
         Readiness::Ready => READY.to_owned(),
         Readiness::NotReady(why) => format!("{NOT_READY}{why}"),
     };
-    [
-        ("version", said.version.clone()),
-        ("zone", said.zone.clone()),
-        ("ready", ready),
-        ("load", said.load_percent.to_string()),
-    ]
+    Words { version: said.version.clone(), zone: said.zone.clone(), ready, load_percent: said.load_percent }
 }
 
-/// Reads what was gossiped; what is missing or can't be read was not said, what is too long is cut.
-pub(crate) fn read<'a>(value: impl Fn(&str) -> Option<&'a str>) -> Said {
-    let text = |key, bytes_max| cut(value(key).unwrap_or_default(), bytes_max);
-    let ready = value("ready").unwrap_or_default();
-    let readiness = match ready.strip_prefix(NOT_READY) {
+/// Reads what was shared; what is too long is cut, what can't be read was not said.
+fn read(words: &Words) -> Said {
+    let readiness = match words.ready.strip_prefix(NOT_READY) {
         Some(why) => Readiness::NotReady(cut(why, WHY_BYTES_MAX)),
-        None if ready == READY => Readiness::Ready,
+        None if words.ready == READY => Readiness::Ready,
         None => Readiness::Unsaid,
     };
-    let load = value("load").and_then(|load| load.parse::<u32>().ok()).unwrap_or(0);
     Said {
-        version: text("version", VERSION_BYTES_MAX),
-        zone: text("zone", ZONE_BYTES_MAX),
+        version: cut(&words.version, VERSION_BYTES_MAX),
+        zone: cut(&words.zone, ZONE_BYTES_MAX),
         readiness,
-        load_percent: load.min(LOAD_PERCENT_MAX),
+        load_percent: words.load_percent.min(LOAD_PERCENT_MAX),
     }
 }
 
 const READY: &str = "yes";
 const NOT_READY: &str = "no ";
 
-/// Has gossip carry what this node says whenever that changes, for ever.
-pub(crate) async fn run(node: Arc<Node>, chitchat: Arc<tokio::sync::Mutex<chitchat::Chitchat>>) {
+/// Shares what this node says whenever that changes, for ever.
+pub(crate) async fn run(node: Arc<Node>) {
     let (mut said, mut standing, mut voters) = (node.said.0.subscribe(), node.standing.watch(), node.voters.watch());
+    let me = ReplicaId::new(node.me.node, node.me.incarnation);
+    let mut last = None;
     loop {
         // Noted as seen before it is looked at: what changes in between is looked at again.
         said.borrow_and_update();
         standing.borrow_and_update();
         voters.borrow_and_update();
-        {
-            let now = now(&node);
-            let mut chitchat = chitchat.lock().await;
-            // What is set to what it was is no change.
-            keys(&now).into_iter().for_each(|(key, value)| chitchat.self_node_state().set(key, value));
+        let now = words(&now(&node));
+        if last.as_ref() != Some(&now) {
+            let holder = SaidKind::holder(&me, &now);
+            let shared = node.sharing.said.change(&node, holder, &me, |_| Ok::<_, ShareError>(Some(now.clone())));
+            if let Err(error) = shared {
+                tracing::warn!(%error, "others can't be told how this node is");
+            }
+            last = Some(now);
         }
         tokio::select! {
             // The senders live as long as the node.
@@ -169,14 +209,7 @@ pub(crate) fn cut(text: &str, bytes_max: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
-
-    fn again(said: &Said) -> Said {
-        let keys = BTreeMap::from(keys(said));
-        read(|key| keys.get(key).map(String::as_str))
-    }
 
     #[test]
     fn what_is_said_is_read_as_it_was() {
@@ -184,24 +217,17 @@ mod tests {
         for readiness in [Readiness::Unsaid, Readiness::Ready, not] {
             let (version, zone) = ("1.2.3".to_owned(), "eu-1".to_owned());
             let said = Said { version, zone, readiness, load_percent: 70 };
-            assert_eq!(again(&said), said);
+            assert_eq!(read(&words(&said)), said);
         }
-        assert_eq!(read(|_| None), Said::default());
     }
 
-    /// Gossip is hearsay: a member can't make others keep more of it than they would say themselves.
+    /// A member can't make others keep more of it than they would say themselves.
     #[test]
-    fn what_is_too_long_or_no_number_is_not_taken() {
-        let long = "ä".repeat(1_000);
-        let no = format!("no {long}");
-        let said = read(|key| match key {
-            "version" | "zone" => Some(&long),
-            "ready" => Some(&no),
-            _ => Some("99999"),
-        });
+    fn what_is_too_long_is_not_taken() {
+        let (version, ready) = ("ä".repeat(1_000), format!("no {}", "ä".repeat(1_000)));
+        let said = read(&Words { zone: version.clone(), version, ready, load_percent: 99_999 });
         let Readiness::NotReady(why) = &said.readiness else { panic!("{said:?}") };
         assert_eq!((said.version.len(), said.zone.len(), why.len(), said.load_percent), (32, 64, 100, 1_000));
-        assert_eq!(read(|key| (key == "load").then_some("-3")), Said::default());
     }
 
     #[test]

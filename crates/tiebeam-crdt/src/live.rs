@@ -1,5 +1,7 @@
 use std::collections::BTreeSet;
 
+use tiebeam_wire::{Incarnation, NodeId};
+
 use crate::ReplicaId;
 
 /// Whose entries are seen. It lies beside the state and is no part of it: each node has its own view of who lives.
@@ -29,6 +31,16 @@ impl Live {
             Self::Everyone => true,
             Self::Only(replicas) => replicas.contains(&replica),
         }
+    }
+
+    /// Returns the incarnations of `node` that are seen, if they are named, in order.
+    pub(crate) fn of(&self, node: NodeId) -> impl DoubleEndedIterator<Item = ReplicaId> {
+        let (first, last) = (ReplicaId::new(node, Incarnation(0)), ReplicaId::new(node, Incarnation(u64::MAX)));
+        let named = match self {
+            Self::Everyone => None,
+            Self::Only(replicas) => Some(replicas.range(first..=last).copied()),
+        };
+        named.into_iter().flatten()
     }
 
     /// Returns the view in which `replica` is seen as well.

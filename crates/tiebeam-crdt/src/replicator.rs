@@ -11,6 +11,8 @@
 //!   time and nothing else.
 //! - A peer that is up is seen and exchanged with; one that is down is neither, and its entries wait hidden. A later
 //!   incarnation of a node takes the place of the earlier.
+//! - Not all have to be peers: whoever is seen and is no peer is heard of through others, since states are compared as a
+//!   whole. What it changes would be found by digests alone, so it asks one peer to pass it on ([`Event::PassedOnBy`]).
 //! - A forgotten replica's entries go, and are refused from whoever still brings them. That it was forgotten travels with
 //!   the states, so a node that was away when consensus decided learns it as well.
 //! - A forgotten replica that runs on is told so by whoever it talks to.
@@ -57,6 +59,12 @@ pub enum Event {
     Up(ReplicaId),
     /// The replica can't be reached: its entries are hidden until it is up again.
     Down(ReplicaId),
+    /// The replica is there, though it can't be reached from here: its entries are seen as others bring them, and it isn't
+    /// exchanged with.
+    Seen(ReplicaId),
+    /// Own changes go to this peer with the wish that it pass them on to its own peers at once; none if all who are to
+    /// see them are peers. It has an effect while the replica is up.
+    PassedOnBy(Option<ReplicaId>),
     /// The replica is gone for good, and earlier incarnations of its node with it. Only consensus, or the start of a later
     /// incarnation, can say so.
     Forget(ReplicaId),
@@ -119,6 +127,7 @@ pub struct Replicator<K, V> {
     shards: Vec<DotStore<K, V>>,
     live: Live,
     peers: BTreeMap<ReplicaId, Peer>,
+    passed_on_by: Option<ReplicaId>,
     /// Own changes that wait to be sent, joined per shard.
     pending: BTreeMap<ShardId, DotStore<K, V>>,
     pending_deltas: usize,
@@ -152,6 +161,7 @@ where
             shards,
             live: Live::only([me]),
             peers: BTreeMap::new(),
+            passed_on_by: None,
             pending: BTreeMap::new(),
             pending_deltas: 0,
             pending_bytes: 0,
@@ -184,6 +194,11 @@ where
             Event::Up(replica) => self.up(replica),
             Event::Down(replica) => {
                 self.down(replica);
+                Ok(())
+            }
+            Event::Seen(replica) => self.seen(replica),
+            Event::PassedOnBy(peer) => {
+                self.passed_on_by = peer;
                 Ok(())
             }
             Event::Forget(replica) => {
@@ -256,7 +271,7 @@ where
         self.shards.get(usize::from(shard.0))
     }
 
-    /// Returns whose entries are seen: this replica's, and those of its peers.
+    /// Returns whose entries are seen: this replica's, those of its peers, and of others who are there.
     #[must_use]
     pub const fn live(&self) -> &Live {
         &self.live
@@ -329,6 +344,7 @@ where
         }
         match message {
             Message::Deltas(deltas) => self.on_deltas(now, from, &deltas),
+            Message::Pass(deltas) => self.on_pass(now, from, deltas),
             Message::Digest(digests) => self.on_digest(now, from, &digests),
             Message::Ask { shard, seen, after } => self.on_ask(now, from, shard, &seen, after),
             Message::Fill { shard, after, piece } => return self.on_fill(now, from, shard, after, &piece),

@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tiebeam_wire::NodeId;
 
 use self::door::{Door, Knock, Place};
@@ -12,6 +13,7 @@ use crate::handshake::Candidate;
 use crate::hello::{End, Hello};
 use crate::me::{Me, Shown};
 use crate::refusal::{Reason, Refusal};
+use crate::relay::{self, Beside, Relayed};
 use crate::version::Speech;
 use crate::{Config, Cookie, Credentials, Denied, DenyList, DenyListFull, Identity, Serial, quic, transport};
 
@@ -64,6 +66,7 @@ pub enum RotateError {
 pub struct Endpoint {
     quic: quic::Endpoint,
     transport: Arc<quinn_proto::TransportConfig>,
+    relayed: Arc<Relayed>,
     me: Arc<Me>,
     door: Arc<Door>,
 }
@@ -105,11 +108,13 @@ impl Endpoint {
         if address.ip().is_unspecified() || address.port() == 0 {
             return Err(BindError::Advertise(address));
         }
+        let relayed = Relayed::new();
+        let socket = Arc::new(Beside::new(socket, Arc::clone(&relayed)));
         let quic = quic::Endpoint::new(transport::endpoint(&config), Arc::clone(&shown.server), socket);
         let door = Arc::new(Door::new(config.handshakes_max));
         let mut me = Me::new(config, address, shown, speech);
         disguise(&mut me.hello);
-        Ok(Self { quic, transport, me: Arc::new(me), door })
+        Ok(Self { quic, transport, relayed, me: Arc::new(me), door })
     }
 
     /// Shows `credentials` and trusts their authorities from now on, without a restart.
@@ -194,6 +199,25 @@ impl Endpoint {
         };
         let result = within(&self.me, attempt).await;
         result.inspect_err(|refusal| self.me.log(refusal, address, true))
+    }
+
+    /// As [`Endpoint::dial`], by way of whoever carries datagrams to `node` ([`Endpoint::next_relayed`]).
+    ///
+    /// # Errors
+    /// As [`Endpoint::dial`].
+    pub async fn dial_relayed(&self, node: NodeId) -> Result<Candidate, Refusal> {
+        self.dial(relay::address(node), Some(node)).await
+    }
+
+    /// Waits for a datagram that somebody is to carry, and says to which node. It may be lost, doubled or late, as over UDP.
+    /// More than 1,024 don't wait. For one waiter; cancel safe.
+    pub async fn next_relayed(&self) -> (NodeId, Bytes) {
+        self.relayed.next().await
+    }
+
+    /// Takes in a datagram of `from` that somebody has carried. Whoever carries it is trusted in no way.
+    pub fn take_in_relayed(&self, from: NodeId, datagram: Bytes) {
+        self.relayed.put(from, datagram);
     }
 
     /// Waits for a stranger who dials; none after the endpoint was closed. Cancel safe.

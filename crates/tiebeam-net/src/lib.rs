@@ -8,6 +8,8 @@
 //! - A refusal has a [`Reason`] that both sides get to know and log once.
 //! - [`Endpoint::rotate`] and [`Endpoint::set_cookies`] replace certificate and cookie while connections live on;
 //!   [`Endpoint::revoke`] ends those of a node and lets it in no more.
+//! - [`Endpoint::dial_relayed`] reaches a node that the network keeps apart, by way of somebody who carries datagrams and
+//!   can read none: [`Endpoint::next_relayed`] hands them out, [`Endpoint::take_in_relayed`] takes them in.
 //! - [`join`] gives a certificate to a newcomer that has nothing but a token.
 //!
 //! Promises: a request is delivered at most once. Frames of one lane arrive in order and without holes until the
@@ -33,6 +35,7 @@ mod peer;
 mod quic;
 mod refusal;
 mod refusal_log;
+mod relay;
 mod service;
 #[cfg(feature = "testkit")]
 pub mod testkit;

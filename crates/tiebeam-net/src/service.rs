@@ -29,6 +29,8 @@ impl Service {
     pub const CERTIFICATE: Self = Self(10);
     /// Leases that a majority of the voters grants, and what voters tell each other about them.
     pub const LEASE: Self = Self(11);
+    /// Datagrams that a core carries between two edges: one lane.
+    pub const RELAY: Self = Self(13);
     /// The first number that applications may use for services of their own.
     pub const APPLICATION: Self = Self(1024);
 
@@ -36,7 +38,7 @@ impl Service {
     ///
     /// | Service | core | edge | admin |
     /// |---|---|---|---|
-    /// | gossip, actor, share, rpc, certificate, lease | yes | yes | no |
+    /// | gossip, actor, share, rpc, certificate, lease, relay | yes | yes | no |
     /// | raft | yes | no | no |
     /// | group, topics, workflow, admin, an application's | yes | yes | yes |
     /// | any other number below 1024 | no | no | no |
@@ -44,7 +46,7 @@ impl Service {
     pub const fn admits(self, role: Role) -> bool {
         match self {
             Self::RAFT => matches!(role, Role::Core),
-            Self::GOSSIP | Self::ACTOR | Self::SHARE | Self::RPC | Self::CERTIFICATE | Self::LEASE => {
+            Self::GOSSIP | Self::ACTOR | Self::SHARE | Self::RPC | Self::CERTIFICATE | Self::LEASE | Self::RELAY => {
                 matches!(role, Role::Core | Role::Edge)
             }
             Self::GROUP | Self::TOPICS | Self::WORKFLOW | Self::ADMIN => true,
@@ -65,6 +67,7 @@ impl Service {
             Self::SHARE => Some("share"),
             Self::RPC => Some("rpc"),
             Self::LEASE => Some("lease"),
+            Self::RELAY => Some("relay"),
             _ => None,
         }
     }
@@ -95,7 +98,9 @@ mod tests {
         let row = |service: Service| [Role::Core, Role::Edge, Role::Admin].map(|role| service.admits(role));
         assert_eq!(row(Service::RAFT), [true, false, false]);
         assert_eq!(row(Service::GOSSIP), [true, true, false]);
-        for service in [Service::ACTOR, Service::SHARE, Service::RPC, Service::CERTIFICATE, Service::LEASE] {
+        for service in
+            [Service::ACTOR, Service::SHARE, Service::RPC, Service::CERTIFICATE, Service::LEASE, Service::RELAY]
+        {
             assert_eq!(row(service), [true, true, false], "{service}");
         }
         for service in [Service::GROUP, Service::TOPICS, Service::WORKFLOW, Service::ADMIN, Service(1024)] {

@@ -21,7 +21,8 @@ pub(crate) const REQUEST_STREAMS_MAX: u32 = 192;
 /// Two-way streams that a peer may have open: its requests and the handshake. quinn allocates about 1 kB for each
 /// permitted stream of each connection (quinn 2600): 128 MiB with 500 peers, 1 MiB with 4.
 const BIDI_STREAMS_MAX: u32 = RAFT_STREAMS_MAX + REQUEST_STREAMS_MAX + 2;
-/// One-way streams that a peer may have open: sixteen actor lanes, one gossip lane, and as many again for later.
+/// One-way streams that a peer may have open: sixteen lanes of actors, nine of what is shared, one of gossip, one of carried
+/// datagrams, and some for later.
 pub(crate) const UNI_STREAMS_MAX: u32 = 34;
 
 /// Bytes of one stream that may be on their way. A 16 MiB body takes a few round trips.

@@ -53,10 +53,13 @@ impl Features {
     pub const NONE: Self = Self(0);
     /// The node takes a new certificate for a connection that is in use.
     pub const RENEWAL: Self = Self(1);
+    /// The node knows that not all members are connected: it takes in who is reached by whom, and what is passed on, and
+    /// carries datagrams between edges.
+    pub const REACH: Self = Self(2);
     /// The node knows that mailboxes tell when they are full.
     pub const PRESSURE: Self = Self(4);
     /// All that this build knows.
-    pub(crate) const OURS: Self = Self(Self::RENEWAL.0 | Self::PRESSURE.0);
+    pub(crate) const OURS: Self = Self(Self::RENEWAL.0 | Self::REACH.0 | Self::PRESSURE.0);
 
     /// Says whether all of `wanted` are among these.
     #[must_use]

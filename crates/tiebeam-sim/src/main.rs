@@ -33,12 +33,12 @@ struct Cli {
     /// How many run at once.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
-    /// Number of core nodes.
-    #[arg(long, default_value_t = 5)]
-    nodes: u64,
-    /// Number of edge nodes beside them.
-    #[arg(long, default_value_t = 0)]
-    edges: u64,
+    /// Number of nodes; without it the seed says how many there are of which role.
+    #[arg(long)]
+    nodes: Option<u64>,
+    /// How many of the nodes are cores; without it all are, or as many as the seed says.
+    #[arg(long)]
+    cores: Option<u64>,
     /// Until when there are faults, in virtual seconds; half a minute of quiet follows.
     #[arg(long, default_value_t = 270)]
     faults: u64,
@@ -58,6 +58,9 @@ enum Scenario {
         /// How many nodes.
         #[arg(long, default_value_t = 50)]
         nodes: u64,
+        /// How many of them are cores; the others are edges.
+        #[arg(long, default_value_t = 5)]
+        cores: u64,
         /// What everything follows from.
         #[arg(long, default_value_t = 1)]
         seed: u64,
@@ -72,8 +75,8 @@ enum Scenario {
 
 fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
-    if let Some(Scenario::Members { nodes, seed, rounds, bad }) = cli.scenario {
-        return members(members::Plan { seed, nodes, rounds, bad_s: bad });
+    if let Some(Scenario::Members { nodes, cores, seed, rounds, bad }) = cli.scenario {
+        return members(members::Plan { seed, nodes, cores, rounds, bad_s: bad });
     }
     match (cli.seed, cli.seeds) {
         (Some(seed), _) => one(&cli, seed),
@@ -94,14 +97,10 @@ fn members(plan: members::Plan) -> anyhow::Result<ExitCode> {
 fn one(cli: &Cli, seed: u64) -> anyhow::Result<ExitCode> {
     quieten();
     watch(again(cli, seed));
-    let plan = Plan {
-        seed,
-        nodes: cli.nodes,
-        edges: cli.edges,
-        faults_until_s: cli.faults,
-        level: cli.level,
-        ..Plan::new(seed)
-    };
+    let usual = Plan::new(seed);
+    let nodes = cli.nodes.unwrap_or(usual.nodes);
+    let cores = cli.cores.or(cli.nodes).unwrap_or(usual.cores);
+    let plan = Plan { nodes, cores, faults_until_s: cli.faults, level: cli.level, ..usual };
     let Outcome { failure, log, joined_after } = run(plan);
     let mut out = std::io::stdout().lock();
     if let Some(path) = &cli.log {
@@ -120,14 +119,20 @@ fn one(cli: &Cli, seed: u64) -> anyhow::Result<ExitCode> {
 
 /// The one command that does the same again.
 fn again(cli: &Cli, seed: u64) -> String {
-    let usual = Plan::new(seed);
-    let edges = if cli.edges == usual.edges { String::new() } else { format!(" --edges {}", cli.edges) };
-    match (cli.nodes, cli.faults) {
-        (nodes, faults) if (nodes, faults) == (usual.nodes, usual.faults_until_s) && edges.is_empty() => {
-            format!("make sim SEED={seed}")
-        }
-        (nodes, faults) => format!("make sim SEED={seed} ARGS=\"--nodes {nodes}{edges} --faults {faults}\""),
+    let arguments = arguments(cli, Plan::new(seed).faults_until_s);
+    if arguments.is_empty() {
+        format!("make sim SEED={seed}")
+    } else {
+        format!("make sim SEED={seed} ARGS=\"{arguments}\"")
     }
+}
+
+/// What is other than usual, as arguments.
+fn arguments(cli: &Cli, faults_s: u64) -> String {
+    let nodes = cli.nodes.map(|nodes| format!("--nodes {nodes}"));
+    let cores = cli.cores.map(|cores| format!("--cores {cores}"));
+    let faults = (cli.faults != faults_s).then(|| format!("--faults {}", cli.faults));
+    nodes.into_iter().chain(cores).chain(faults).collect::<Vec<_>>().join(" ")
 }
 
 /// Ends the process if the seed takes for ever: nodes may keep each other busy without time going on.
@@ -152,9 +157,8 @@ fn many(cli: &Cli, count: u64) -> anyhow::Result<ExitCode> {
             failed += u64::from(!ended(cli, oldest, child)?);
         }
         let mut command = Command::new(&myself);
-        command.args(["--seed", &seed.to_string(), "--nodes", &cli.nodes.to_string()]);
-        command.args(["--edges", &cli.edges.to_string()]);
-        command.args(["--faults", &cli.faults.to_string(), "--level", &cli.level.to_string()]);
+        command.args(["--seed", &seed.to_string(), "--level", &cli.level.to_string()]);
+        command.args(arguments(cli, Plan::new(seed).faults_until_s).split_whitespace());
         running.push((seed, command.stdout(Stdio::piped()).spawn().context("seed can't be run")?));
     }
     for (seed, child) in running {

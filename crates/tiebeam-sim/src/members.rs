@@ -26,6 +26,8 @@ pub struct Plan {
     pub seed: u64,
     /// Number of nodes; at least 3.
     pub nodes: u64,
+    /// How many of them are cores; the others are edges.
+    pub cores: u64,
     /// How many nodes fall over and come back, one after the other.
     pub rounds: u64,
     /// Over how long losses are counted in a bad network, in virtual seconds; at least 1.
@@ -37,14 +39,18 @@ pub struct Plan {
 pub struct Report {
     /// Number of nodes.
     pub nodes: u64,
+    /// How many of them are cores.
+    pub cores: u64,
     /// How long all nodes, started at once, took until all saw all.
     pub together: Option<u64>,
     /// How long single nodes took to see one that joined, in ascending order.
     pub joins: Vec<u64>,
     /// How long single nodes took to see that one had died, in ascending order.
     pub deaths: Vec<u64>,
-    /// What a node sends per second when nothing happens, in bytes.
-    pub bytes_per_second: u64,
+    /// What a core sends per second when nothing happens, in bytes.
+    pub core_bytes_per_second: u64,
+    /// The same for an edge.
+    pub edge_bytes_per_second: u64,
     /// How often in an hour some node calls another lost that is well, where a fifth of all datagrams is lost.
     pub false_per_hour: u64,
 }
@@ -97,7 +103,7 @@ impl Book {
 pub fn measure(plan: Plan) -> Result<Report, String> {
     on_thread(plan.seed, move || {
         let book = Book::default();
-        let simulation = Simulation::new(plan.seed, plan.nodes, Level::ERROR, book.work());
+        let simulation = Simulation::mixed(plan.seed, plan.nodes, plan.cores, Level::ERROR, book.work());
         scenario(plan, simulation.map_err(|error| error.to_string())?, &book)
     })
 }
@@ -127,9 +133,13 @@ fn scenario(plan: Plan, mut simulation: Simulation, book: &Book) -> Result<Repor
         simulation.run_until(at + SETTLE);
         joins.extend(book.since(at, node, simulation.incarnation(node), true));
     }
-    let sent = simulation.outside().sent_bytes();
+    let (cores, edges) = nodes.split_at(simulation.cores().count());
+    let sent = [cores, edges].map(|of| simulation.outside().sent_bytes(of));
     simulation.run_until(simulation.now() + STEADY);
-    let bytes = simulation.outside().sent_bytes() - sent;
+    let per_second = |of: &[NodeId], sent: u64| {
+        (simulation.outside().sent_bytes(of) - sent) / (of.len() as u64).max(1) / (STEADY / SECOND)
+    };
+    let (core_bytes_per_second, edge_bytes_per_second) = (per_second(cores, sent[0]), per_second(edges, sent[1]));
     simulation.network(|network| network.set_usual(BAD_LINK));
     let from = simulation.now();
     simulation.run_until(from + plan.bad_s * SECOND);
@@ -145,10 +155,12 @@ fn scenario(plan: Plan, mut simulation: Simulation, book: &Book) -> Result<Repor
     }
     Ok(Report {
         nodes: count,
+        cores: cores.len() as u64,
         together,
         joins,
         deaths,
-        bytes_per_second: bytes / count / (STEADY / SECOND),
+        core_bytes_per_second,
+        edge_bytes_per_second,
         false_per_hour: lost * 3600 / plan.bad_s,
     })
 }
@@ -161,19 +173,24 @@ impl fmt::Display for Report {
         };
         write!(
             f,
-            "| {} | {} | {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
             self.nodes,
+            self.cores,
             self.together.as_ref().map_or_else(|| "never".to_owned(), |at| ms(at).to_string()),
+            percentile(&self.joins, 50),
             percentile(&self.joins, 95),
             percentile(&self.joins, 100),
+            percentile(&self.deaths, 50),
             percentile(&self.deaths, 95),
             percentile(&self.deaths, 100),
-            self.bytes_per_second,
+            self.core_bytes_per_second,
+            self.edge_bytes_per_second,
             self.false_per_hour,
         )
     }
 }
 
 /// The head of the table whose rows [`Report`]s are.
-pub const HEAD: &str = "| nodes | all joined, ms | join p95, ms | join max, ms | death p95, ms | death max, ms | \
-                        bytes/node/s | falsely lost/h at 20 % loss |";
+pub const HEAD: &str = "| nodes | cores | all joined, ms | join p50, ms | join p95, ms | join max, ms | \
+                        death p50, ms | death p95, ms | death max, ms | bytes/core/s | bytes/edge/s | \
+                        falsely lost/h at 20 % loss |";

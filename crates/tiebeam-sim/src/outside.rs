@@ -25,7 +25,7 @@ pub(crate) struct State {
     pub(crate) failure: Option<String>,
     pub(crate) is_healed: bool,
     pub(crate) paused_nanos: BTreeMap<NodeId, u64>,
-    pub(crate) sent_bytes: u64,
+    pub(crate) sent_bytes: BTreeMap<NodeId, u64>,
     logs_datagrams: bool,
 }
 
@@ -39,7 +39,7 @@ impl Outside {
             failure: None,
             is_healed: false,
             paused_nanos: BTreeMap::new(),
-            sent_bytes: 0,
+            sent_bytes: BTreeMap::new(),
             logs_datagrams: true,
         };
         Arc::new(Self { state: Mutex::new(state) })
@@ -97,9 +97,10 @@ impl Outside {
         std::mem::take(&mut self.state().log)
     }
 
-    /// What all nodes have sent, in bytes.
-    pub(crate) fn sent_bytes(&self) -> u64 {
-        self.state().sent_bytes
+    /// What some nodes have sent together, in bytes.
+    pub(crate) fn sent_bytes(&self, of: &[NodeId]) -> u64 {
+        let state = self.state();
+        of.iter().filter_map(|node| state.sent_bytes.get(node)).sum()
     }
 
     pub(crate) fn leave_datagrams_out(&self) {
@@ -115,7 +116,7 @@ impl State {
     pub(crate) fn send(&mut self, datagram: Datagram) {
         let (from, to, bytes) = (datagram.from, datagram.to, datagram.bytes.len());
         let sum = if self.logs_datagrams { crc32c::crc32c(&datagram.bytes) } else { 0 };
-        self.sent_bytes += bytes as u64;
+        *self.sent_bytes.entry(from).or_default() += bytes as u64;
         let fate = self.network.send(self.now, datagram);
         if self.logs_datagrams {
             self.push(from, Event::Sent { to, bytes, sum, fate });

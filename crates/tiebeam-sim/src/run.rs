@@ -18,8 +18,8 @@ pub struct Plan {
     pub seed: u64,
     /// How many core nodes there are.
     pub nodes: u64,
-    /// How many edge nodes there are beside them.
-    pub edges: u64,
+    /// How many of them are cores; the others are edges.
+    pub cores: u64,
     /// Until when there are faults, in virtual seconds.
     pub faults_until_s: u64,
     /// How long it is quiet after that, in virtual seconds.
@@ -29,10 +29,11 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Five nodes and five virtual minutes.
+    /// Five virtual minutes of five cores; of each third seed, of three cores and four edges.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
-        Self { seed, nodes: 5, edges: 0, faults_until_s: 270, quiet_s: 30, level: Level::INFO }
+        let (nodes, cores) = if seed.is_multiple_of(3) { (7, 3) } else { (5, 5) };
+        Self { seed, nodes, cores, faults_until_s: 270, quiet_s: 30, level: Level::INFO }
     }
 }
 
@@ -61,7 +62,7 @@ pub fn run(plan: Plan) -> Outcome {
 fn simulate(plan: Plan) -> Outcome {
     let workloads = workload::all();
     let work = begin(&workloads);
-    let mut simulation = match Simulation::with_edges(plan.seed, plan.nodes, plan.edges, plan.level, work) {
+    let mut simulation = match Simulation::mixed(plan.seed, plan.nodes, plan.cores, plan.level, work) {
         Ok(simulation) => simulation,
         Err(error) => return Outcome { failure: Some(error.to_string()), log: Log::default(), joined_after: None },
     };

@@ -73,26 +73,26 @@ pub fn on_thread<T: Send + 'static>(seed: u64, simulate: impl FnOnce() -> T + Se
 }
 
 impl Simulation {
-    /// Makes a cluster of `count` core nodes that are down. `work` is begun on each start of a node; traces of `level` and
-    /// above go into the log.
+    /// Makes a cluster of `count` cores that are down. `work` is begun on each start of a node; traces of `level` and above
+    /// go into the log.
     ///
     /// # Errors
     /// [`AuthorityError`]: certificates can't be made.
     pub fn new(seed: u64, count: u64, level: Level, work: Work) -> Result<Self, AuthorityError> {
-        Self::with_edges(seed, count, 0, level, work)
+        Self::mixed(seed, count, count, level, work)
     }
 
-    /// As [`Simulation::new`], with `edges` edge nodes whose numbers follow those of the cores. The cores are the voters.
+    /// As [`Simulation::new`], with `cores` cores, which have the first numbers; the others are edges.
     ///
     /// # Errors
-    /// As there.
-    pub fn with_edges(seed: u64, cores: u64, edges: u64, level: Level, work: Work) -> Result<Self, AuthorityError> {
+    /// As [`Simulation::new`].
+    pub fn mixed(seed: u64, count: u64, cores: u64, level: Level, work: Work) -> Result<Self, AuthorityError> {
         let outside = Outside::new(seed);
         let traces = tracing::subscriber::set_default(ToLog { outside: Arc::clone(&outside), level });
-        let nodes: Arc<[NodeId]> = (1..=cores + edges).map(NodeId).collect();
+        let nodes: Arc<[NodeId]> = (1..=count).map(NodeId).collect();
         let authority = Authority::ephemeral(CLUSTER)?;
-        let role = |node: NodeId| if node.0 <= cores { Role::Core } else { Role::Edge };
-        let credentials = nodes.iter().map(|node| Ok((*node, credentials(&authority, *node, role(*node))?)));
+        let role = |node: &NodeId| if node.0 <= cores { Role::Core } else { Role::Edge };
+        let credentials = nodes.iter().map(|node| Ok((*node, credentials(&authority, *node, role(node))?)));
         let credentials = credentials.collect::<Result<_, AuthorityError>>()?;
         let hosts = nodes.iter().map(|node| (*node, Host::new(*node))).collect();
         Ok(Self { outside, nodes, hosts, credentials, work, _traces: traces })
@@ -100,7 +100,7 @@ impl Simulation {
 
     /// Starts a node, with a higher incarnation than before. Nothing happens if it is up.
     pub fn start(&mut self, node: NodeId) {
-        let now = self.now();
+        let (now, cores) = (self.now(), self.cores().collect());
         let Some(host) = self.hosts.get_mut(&node).filter(|host| !host.is_up()) else { return };
         let incarnation = Incarnation(host.incarnation.0 + 1);
         let cookie = Cookie::new("a secret of the simulation").expect("longer than a cookie's least");
@@ -108,8 +108,7 @@ impl Simulation {
         net.advertise = Some(address(node));
         let mut config = Config::new(net);
         config.seeds = self.nodes.iter().take(SEED_NODES).map(|node| address(*node).into()).collect();
-        let cores = self.credentials.iter().filter(|(_, credentials)| credentials.identity().role == Role::Core);
-        config.voters = Voters { version: 0, nodes: cores.map(|(node, _)| *node).collect() };
+        config.voters = Voters { version: 0, nodes: cores };
         self.outside.tell(node, format!("starts as {incarnation}"));
         self.outside.state().turn = node;
         let work = Arc::clone(&self.work);
@@ -229,6 +228,12 @@ impl Simulation {
         &self.nodes
     }
 
+    /// All cores, up or down.
+    pub fn cores(&self) -> impl Iterator<Item = NodeId> {
+        let of_role = self.credentials.iter().filter(|(_, credentials)| credentials.identity().role == Role::Core);
+        of_role.map(|(node, _)| *node)
+    }
+
     /// Says whether the node was started and has not crashed.
     #[must_use]
     pub fn is_up(&self, node: NodeId) -> bool {
@@ -247,7 +252,7 @@ impl Simulation {
         self.hosts.get(&node)?.cluster()
     }
 
-    /// Says whether `node` is connected to the latest start of each node of `others`.
+    /// Says whether the latest start of each node of `others` is live in the eyes of `node`.
     #[must_use]
     pub fn sees(&self, node: NodeId, others: &[NodeId]) -> bool {
         let Some(cluster) = self.cluster(node) else { return false };

@@ -7,7 +7,7 @@ use tiebeam_wire::{Incarnation, NodeId};
 
 use crate::{Member, MemberEvent};
 
-/// A connection to a member. Two connections never have the same serial.
+/// A member that is there. Two appearances never have the same serial.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Live {
     pub(crate) serial: u64,
@@ -23,7 +23,7 @@ pub(crate) struct Told {
 impl Told {
     /// Returns what to tell next: first all that went down, then all that came up, in the order of their numbers.
     pub(crate) fn next(&mut self, live: &BTreeMap<NodeId, Live>) -> Option<MemberEvent> {
-        // Another serial is another connection, also if the subscriber slept through the moment without one.
+        // Another serial is another appearance, also if the subscriber slept through the moment without one.
         let is_gone = |node: &NodeId, serial: u64| live.get(node).is_none_or(|live| live.serial != serial);
         let gone = self.up.iter().find(|(node, (serial, _))| is_gone(node, *serial));
         if let Some((&node, &(_, incarnation))) = gone {
@@ -41,6 +41,7 @@ mod tests {
     use tiebeam_wire::Role;
 
     use super::*;
+    use crate::Reach;
     use crate::Said;
 
     fn live(serial: u64, node: u64, incarnation: u64) -> (NodeId, Live) {
@@ -52,6 +53,7 @@ mod tests {
             incarnation: Incarnation(incarnation),
             live: true,
             said: Said::default(),
+            reach: Reach::Connected,
         };
         (NodeId(node), Live { serial, member })
     }

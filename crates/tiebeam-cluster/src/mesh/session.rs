@@ -9,20 +9,25 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tiebeam_actor::RemoteSignal;
-use tiebeam_net::{Declined, LANES, Lane, LaneSender, Peer, Reason, Service};
+use tiebeam_crdt::ReplicaId;
+use tiebeam_net::{Declined, Features, LANES, Lane, LaneSender, Peer, Reason, Service};
 use tiebeam_wire::codec;
 use tokio::sync::watch;
 
-use crate::cluster::events::Live;
-use crate::node::Node;
-use crate::{Member, PeerIdentity, Said, gossip, mesh, router, sharing};
+use super::demand::Waiting;
+use super::{needed, relay};
+use crate::node::{Node, lock};
+use crate::{Member, PeerIdentity, Reach, Said, gossip, mesh, reach, router, sharing};
 
 pub(crate) struct Session {
     pub(crate) peer: Peer,
     pub(crate) serial: u64,
     pub(crate) lanes: [LaneSender; LANES as usize],
     pub(crate) gossip: LaneSender,
+    pub(crate) relay: LaneSender,
     pub(crate) sharing: [LaneSender; sharing::LANES as usize],
+    /// Whether the peer takes in who is reached by whom, and what is passed on or carried.
+    pub(crate) knows_reach: bool,
     drained: watch::Sender<bool>,
 }
 
@@ -44,31 +49,49 @@ pub(super) fn start(node: &Arc<Node>, peer: Peer) {
         address: peer.address(),
         incarnation: peer.incarnation(),
         live: true,
+        reach: Reach::Connected,
         said: Said::default(),
     };
     let session = Arc::new(Session {
         lanes: array::from_fn(|n| peer.lane(Lane { service: Service::ACTOR, index: u8::try_from(n).unwrap_or(0) })),
         gossip: peer.lane(gossip::LANE),
+        relay: peer.lane(relay::LANE),
         sharing: array::from_fn(|n| peer.lane(Lane { service: Service::SHARE, index: u8::try_from(n).unwrap_or(0) })),
+        knows_reach: peer.agreed().features.contains(Features::REACH),
         peer: peer.clone(),
         serial,
         drained: watch::Sender::new(false),
     });
-    node.learn(Member { live: false, ..member.clone() });
-    node.sessions_mut().insert(peer.node(), Arc::clone(&session));
+    node.learn(Member { live: false, reach: Reach::Known, ..member.clone() });
+    insert(node, &session);
     {
         let mut view = node.view();
         view.dialler.connected(peer.node());
-        // Gossip may have told it before.
-        let said = view.said_of(peer.node(), peer.incarnation());
-        view.live.insert(peer.node(), Live { serial, member: Member { said, ..member } });
+        view.connected.insert(peer.node(), member.clone());
     }
-    node.sharing.up(node, peer.node(), peer.incarnation());
-    node.changed();
+    node.settle(peer.node());
+    reach::connected(node, &member);
     tracing::info!(peer = %peer.identity(), incarnation = %peer.incarnation(), address = %peer.address(), "node up");
     peer.serve(handler(node, &peer));
     gossip::greet(node, peer.address());
     drop(tiebeam_world::spawn("cluster.session", watch(Arc::clone(node), session)));
+}
+
+/// Puts a session into the map, behind what waited for it.
+fn insert(node: &Arc<Node>, session: &Arc<Session>) {
+    let peer = session.peer.node();
+    loop {
+        // Who waited in vain is told before anything of this connection could be told as lost with it.
+        needed::settle(node, peer);
+        let mut sessions = node.sessions_mut();
+        let Some(waiting) = lock(&node.demand).take(peer) else { continue };
+        for Waiting { lane, frame } in waiting {
+            // If the lane takes no more the connection is gone, and its end tells them all.
+            let _ = session.lanes[lane].send(frame);
+        }
+        sessions.insert(peer, Arc::clone(session));
+        return;
+    }
 }
 
 /// Waits for the end of the connection and tells it.
@@ -89,17 +112,18 @@ pub(super) fn end(node: &Node, session: &Session) {
             return;
         }
         sessions.remove(&peer.node());
+        lock(&node.demand).close(peer.node(), peer.incarnation());
     }
     // From here on nothing is queued on the session, so all that was taken and is lost is covered by what follows.
-    node.system.node_down(peer.node(), peer.incarnation());
-    node.sharing.down(node, peer.node(), peer.incarnation());
+    needed::settle(node, peer.node());
     node.standing.forget(peer.node());
     {
         let mut view = node.view();
-        view.live.remove(&peer.node());
+        view.connected.remove(&peer.node());
         view.dialler.disconnected(tiebeam_world::now(), peer.node(), tiebeam_world::random());
     }
-    node.changed();
+    node.settle(peer.node());
+    reach::disconnected(node, ReplicaId::new(peer.node(), peer.incarnation()));
     node.dial.notify_one();
     let end = peer.close_reason();
     let (reason, detail) = end.map_or((Reason::Unknown, String::new()), |end| (end.reason, end.detail));
@@ -151,6 +175,7 @@ impl tiebeam_net::Handler for Inbound {
             // Gossip repeats itself; what finds no room will come again.
             Service::GOSSIP => drop(self.node.gossip.try_send((self.peer.address(), frame))),
             Service::ACTOR => self.signal(&frame),
+            Service::RELAY => relay::take_in(&self.node, &self.identity, frame),
             Service::SHARE => {
                 if let Err(error) = self.node.sharing.frame(&self.node, &self.identity, lane.index, frame) {
                     tracing::warn!(peer = %self.identity.node, error, "message to many can't be taken");

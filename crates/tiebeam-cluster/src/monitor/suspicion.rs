@@ -80,7 +80,7 @@ mod tests {
     use tiebeam_wire::Role;
 
     use super::*;
-    use crate::{Member, Said};
+    use crate::{Member, Reach, Said};
 
     fn live(serial: u64, node: u64) -> (NodeId, Live) {
         let member = Member {
@@ -90,6 +90,7 @@ mod tests {
             address: "127.0.0.1:4400".parse().unwrap(),
             incarnation: Incarnation(1),
             live: true,
+            reach: Reach::Connected,
             said: Said::default(),
         };
         (NodeId(node), Live { serial, member })

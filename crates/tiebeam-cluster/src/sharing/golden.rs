@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use tiebeam_actor::Pid;
+use tiebeam_crdt::ReplicaId;
 use tiebeam_wire::{Incarnation, NodeId, codec};
 
 use super::{FRAME_VERSION, Frame, lane_of};
@@ -24,6 +25,15 @@ fn messages_to_many_are_golden() {
     assert_eq!(codec::encode(FRAME_VERSION, &reach), [1, 2, 2, 3, 4, 1, 2, 1, 9]);
     assert!(matches!(codec::decode(FRAME_VERSION, &bytes), Ok(Frame::Broadcast { from: PID, tag: 9, .. })));
     assert!(matches!(codec::decode(FRAME_VERSION, &publish), Ok(Frame::Publish { from: PID, .. })));
+}
+
+#[test]
+fn messages_that_cores_pass_on_are_golden() {
+    let (start, message) = (ReplicaId::new(NodeId(2), Incarnation(3)), Bytes::from_static(b"xy"));
+    let pass = Frame::Pass { to: vec![start], number: 7, message: message.clone() };
+    assert_eq!(codec::encode(FRAME_VERSION, &pass), [1, 3, 1, 2, 3, 7, 2, b'x', b'y']);
+    let passed = Frame::Passed { from: start, number: 7, message };
+    assert_eq!(codec::encode(FRAME_VERSION, &passed), [1, 4, 2, 3, 7, 2, b'x', b'y']);
 }
 
 #[test]

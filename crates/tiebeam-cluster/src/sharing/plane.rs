@@ -285,8 +285,8 @@ pub(crate) struct Plane<Kd: Kind> {
 }
 
 impl<Kd: Kind> Plane<Kd> {
-    pub(crate) fn new(me: ReplicaId) -> Self {
-        let core = Core::new(tiebeam_world::now(), me, Config::default(), tiebeam_world::random());
+    pub(crate) fn new(me: ReplicaId, config: Config) -> Self {
+        let core = Core::new(tiebeam_world::now(), me, config, tiebeam_world::random());
         Self { core: Mutex::new(core), due: Notify::new() }
     }
 

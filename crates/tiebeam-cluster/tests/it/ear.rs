@@ -21,6 +21,10 @@ pub(crate) struct Heard(Arc<Mutex<Vec<String>>>);
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Say(pub(crate) u64);
 
+/// As [`Say`], and says how much was heard so far.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Ask(pub(crate) u64);
+
 impl Heard {
     pub(crate) fn all(&self) -> Vec<String> {
         self.0.lock().unwrap().clone()
@@ -48,7 +52,7 @@ impl Actor for Ear {
     }
 
     fn table() -> Table<Self> {
-        Table::new().cast::<Say>(1)
+        Table::new().cast::<Say>(1).call::<Ask>(2)
     }
 }
 
@@ -63,6 +67,15 @@ impl Handler<Say> for Ear {
 
     async fn handle(&mut self, Say(number): Say, _: &mut Ctx<Self>) {
         self.hear(number.to_string());
+    }
+}
+
+impl Handler<Ask> for Ear {
+    type Reply = u64;
+
+    async fn handle(&mut self, Ask(number): Ask, _: &mut Ctx<Self>) -> u64 {
+        self.hear(number.to_string());
+        self.0.lock().unwrap().len() as u64
     }
 }
 

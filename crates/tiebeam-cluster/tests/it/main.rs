@@ -3,6 +3,7 @@
 
 mod actors;
 mod ear;
+mod edges;
 mod groups;
 mod guard;
 mod host;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tiebeam_actor::ExitReason;
-use tiebeam_cluster::{Member, NODE_MONITORS_MAX, Readiness, Said, Standing, StartError, Voters};
+use tiebeam_cluster::{Member, NODE_MONITORS_MAX, Reach, Readiness, Said, Standing, StartError, Voters};
 use tiebeam_wire::{Incarnation, NodeId, Role};
 
 use crate::ear::ear;
@@ -25,6 +25,7 @@ async fn node_joins_by_a_seed_and_both_sides_know_it() {
         incarnation: Incarnation(1),
         live: true,
         said: members[1].said.clone(),
+        reach: Reach::Connected,
     };
     assert_eq!(members[1], expected);
     assert_eq!((members.len(), members[0].node, members[0].live), (2, NodeId(1), true));

@@ -51,13 +51,17 @@ pub(super) enum Message<K, V> {
     Ask { shard: ShardId, seen: CausalContext, after: Option<Dot> },
     /// Answers an `Ask` for the same shard after the same dot.
     Fill { shard: ShardId, after: Option<Dot>, piece: Piece<K, V> },
+    /// The sender changed these shards, and can't tell all itself.
+    Pass(Vec<(ShardId, DotStore<K, V>)>),
 }
 
 impl<K, V> Message<K, V> {
     /// How many shards the sender must have, to send this.
     pub(super) fn shards_named(&self) -> usize {
         match self {
-            Self::Deltas(deltas) => deltas.iter().map(|(shard, _)| usize::from(shard.0) + 1).max().unwrap_or(0),
+            Self::Deltas(deltas) | Self::Pass(deltas) => {
+                deltas.iter().map(|(shard, _)| usize::from(shard.0) + 1).max().unwrap_or(0)
+            }
             Self::Digest(digests) => digests.len(),
             Self::Ask { shard, .. } | Self::Fill { shard, .. } => usize::from(shard.0) + 1,
         }

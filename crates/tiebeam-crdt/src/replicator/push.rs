@@ -42,19 +42,38 @@ where
         if pending.is_empty() || self.peers.is_empty() {
             return;
         }
-        let message = Message::Deltas(pending.into_iter().collect());
-        let bytes = Bytes::from(codec::encode(MESSAGE_VERSION, &message));
-        let peers: Vec<ReplicaId> = self.peers.keys().copied().collect();
-        self.send(&peers, &bytes);
+        let deltas: Vec<_> = pending.into_iter().collect();
+        let (passes, hears): (Vec<ReplicaId>, Vec<ReplicaId>) =
+            self.peers.keys().copied().partition(|peer| self.passed_on_by == Some(*peer));
+        if !passes.is_empty() {
+            let bytes = codec::encode(MESSAGE_VERSION, &Message::Pass(deltas.clone()));
+            self.send(&passes, &Bytes::from(bytes));
+        }
+        let bytes = codec::encode(MESSAGE_VERSION, &Message::Deltas(deltas));
+        self.send(&hears, &Bytes::from(bytes));
+    }
+
+    /// A peer changed shards, and others are to hear of it from here. Passed on once: whoever gets this passes nothing on,
+    /// and whoever misses it finds out by a digest.
+    pub(super) fn on_pass(&mut self, now: Instant, from: ReplicaId, deltas: Vec<(ShardId, DotStore<K, V>)>) {
+        self.on_deltas(now, from, &deltas);
+        if self.expelled {
+            return;
+        }
+        let others: Vec<ReplicaId> = self.peers.keys().copied().filter(|peer| *peer != from).collect();
+        let bytes = codec::encode(MESSAGE_VERSION, &Message::Deltas(deltas));
+        self.send(&others, &Bytes::from(bytes));
     }
 
     /// A peer changed shards.
     pub(super) fn on_deltas(&mut self, now: Instant, from: ReplicaId, deltas: &[(ShardId, DotStore<K, V>)]) {
         for (shard, delta) in deltas {
             self.merge_remote(*shard, delta, |store, live| store.merge_seen(delta, live));
-            // A hole in the sender's own writes: one of its messages was lost, and waiting for a digest helps nobody.
+            // A hole in the writes of whoever made it: a message was lost, and waiting for a digest helps nobody.
             let context = self.shards[usize::from(shard.0)].context();
-            if context.contiguous(from) < context.last(from) {
+            let mut writers = delta.context().dots().ranges().map(|(replica, ..)| replica);
+            let has_hole = |replica: ReplicaId| context.contiguous(replica) < context.last(replica);
+            if has_hole(from) || writers.any(has_hole) {
                 self.want(*shard, from);
             }
         }

@@ -75,6 +75,10 @@ fn messages_are_golden() {
     assert_eq!(fill, bytes(&[&[1, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 0, 1, 1, 1, 2, 8, 0, 0]]));
     assert_eq!(answer(&mut two, 1, &fill), bytes(&[]));
     assert_eq!(two.shard(ShardId(1)), one.shard(ShardId(1)));
+    one.handle(at(2_000), Event::PassedOnBy(Some(replica(2)))).unwrap();
+    one.update(at(2_000), ShardId(0), |set, me| set.add(me, 9)).unwrap();
+    one.expire(at(2_050));
+    assert_eq!(sent(&mut one), bytes(&[&[1, 4, 1, 0, 1, 1, 1, 1, 1, 1, 0, 1, 1, 1, 1, 9]]));
 }
 
 fn bytes(messages: &[&'static [u8]]) -> Vec<Bytes> {

@@ -59,6 +59,8 @@ pub(crate) struct Network {
     running: BTreeMap<NodeId, Incarnation>,
     letters: Vec<Letter>,
     split: BTreeSet<NodeId>,
+    /// No two of these are connected.
+    leaves: BTreeSet<NodeId>,
     random: u64,
     pub(crate) sent: u64,
 }
@@ -73,10 +75,23 @@ impl Network {
             running: BTreeMap::new(),
             letters: Vec::new(),
             split: BTreeSet::new(),
+            leaves: BTreeSet::new(),
             random: seed,
             sent: 0,
         };
         (0..nodes).for_each(|node| network.start(NodeId(node)));
+        network
+    }
+
+    /// Makes hubs that are connected to all, and leaves that are connected to hubs alone; each has the first hub pass on
+    /// what it changes. Leaves come after hubs.
+    pub(crate) fn star(hubs: u64, leaves: u64, seed: u64, config: Config) -> Self {
+        let mut network = Self::new(hubs, seed, config);
+        for leaf in (hubs..hubs + leaves).map(NodeId) {
+            network.leaves.insert(leaf);
+            network.start(leaf);
+            network.event(leaf, Event::PassedOnBy(Some(network.replica(NodeId(0)))));
+        }
         network
     }
 
@@ -189,8 +204,10 @@ impl Network {
     fn connect(&mut self, node: NodeId) {
         for other in self.alive().into_iter().filter(|other| *other != node) {
             if !self.split.contains(&other) {
-                self.event(other, Event::Up(self.replica(node)));
-                self.event(node, Event::Up(self.replica(other)));
+                let apart = self.leaves.contains(&node) && self.leaves.contains(&other);
+                let there = if apart { Event::Seen } else { Event::Up };
+                self.event(other, there(self.replica(node)));
+                self.event(node, there(self.replica(other)));
             }
         }
     }
@@ -213,6 +230,8 @@ impl Network {
             let reachable = |replica: ReplicaId| {
                 self.running[&replica.node] == replica.incarnation && !self.split.contains(&replica.node)
             };
+            let apart = self.leaves.contains(&from.node) && self.leaves.contains(&to.node);
+            assert!(!apart, "{from} sends to {to}, which is no peer");
             if reachable(from) && reachable(to) {
                 self.event(to.node, Event::Received { from, bytes });
             }

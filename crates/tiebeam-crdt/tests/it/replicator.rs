@@ -40,6 +40,65 @@ fn change_reaches_all_peers_in_one_batch_interval() {
     assert_eq!(network.seen(NodeId(2)).len(), 2);
 }
 
+/// Two hubs and four leaves: a change of a leaf is one message to each hub, and one from the first hub to each other node.
+/// Without it leaves would hear of each other by digests alone, seconds later.
+#[test]
+fn change_of_a_leaf_is_passed_on_at_once_and_by_one_hub_alone() {
+    let hour = Duration::from_secs(3600);
+    let quiet = Config { digest_interval_min: hour, digest_interval_max: hour, ..config() };
+    let mut network = Network::star(2, 4, 1, quiet);
+    network.run(SETTLE);
+    network.add(NodeId(3), "tie");
+    let before = network.sent;
+    network.run(Duration::from_millis(70));
+    assert_eq!(network.sent - before, 2 + 4);
+    assert_converged(&network);
+    assert_eq!(network.seen(NodeId(5)).len(), 1);
+}
+
+/// Nobody connects two leaves, so only comparing whole states with hubs can bring what was lost on the way.
+#[test]
+fn leaves_agree_by_way_of_hubs_whatever_is_lost() {
+    for seed in 0..10 {
+        let mut network = Network::star(2, 3, seed, config());
+        network.weather = Weather { lost: 40, doubled: 10, delay_ms_max: 50 };
+        for step in 0..30 {
+            let node = NodeId(step % 5);
+            network.add(node, &format!("key {}", step % 7));
+            network.run(Duration::from_millis(40));
+            network.remove(node, &format!("key {}", step % 3));
+        }
+        network.weather = Weather { lost: 0, doubled: 0, delay_ms_max: 1 };
+        network.run(SETTLE);
+        assert_converged(&network);
+    }
+}
+
+/// That a connection is given up is no loss: what its node wrote stays seen until the node is down. And one who comes to be
+/// seen is so at once, with what others brought of it before.
+#[test]
+fn who_is_seen_without_being_a_peer_is_hidden_only_when_it_is_down() {
+    let mut network = Network::star(1, 2, 1, config());
+    network.add(NodeId(2), "there");
+    network.run(SETTLE);
+    let (leaf, other) = (NodeId(1), network.replica(NodeId(2)));
+    let told = |network: &Network| network.nodes[&leaf].told.clone();
+    let seen = vec![("there".to_owned(), true)];
+    assert_eq!(told(&network), seen);
+    network.event(leaf, Event::Up(other));
+    network.event(leaf, Event::Seen(other));
+    assert_eq!((told(&network), network.nodes[&leaf].replicator.stats().peers), (seen, 1));
+    network.event(leaf, Event::Down(other));
+    assert_eq!(network.seen(leaf).len(), 0);
+    network.event(leaf, Event::Seen(other));
+    assert_eq!(network.seen(leaf).len(), 1);
+    let later = ReplicaId::new(other.node, Incarnation(other.incarnation.0 + 1));
+    network.event(leaf, Event::Seen(later));
+    assert_eq!(network.seen(leaf).len(), 0, "the earlier start is over");
+    let stale = network.nodes.get_mut(&leaf).unwrap().replicator.handle(at(60_000), Event::Seen(other));
+    assert!(matches!(stale, Err(Reject::Stale { .. })), "{stale:?}");
+}
+
 /// A registry that answers before it has heard anybody misses what others hold (horde, issue 247): here it can wait.
 #[test]
 fn new_peer_is_told_everything_at_once_and_says_when() {

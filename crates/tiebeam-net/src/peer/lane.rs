@@ -99,6 +99,16 @@ impl LaneSender {
         Ok(())
     }
 
+    /// Sends `frame` as [`LaneSender::send`] does, unless more than `waiting_bytes_max` wait already: then it is dropped. For
+    /// frames whose sender repeats what is lost.
+    pub fn offer(&self, frame: Bytes, waiting_bytes_max: usize) {
+        let waiting = self.lane.waiting().bytes;
+        if waiting <= waiting_bytes_max {
+            // After an error the lane takes no more, and its connection is over.
+            let _ = self.send(frame);
+        }
+    }
+
     /// Queues a frame that `write` writes, of about `size` bytes. It leaves with the next [`Endpoint::flush`], or with
     /// whatever else this node does on the connection.
     ///

@@ -65,10 +65,19 @@ impl Workload for Standings {
 /// Compares, on the node's own clock, where it stands with what it has seen for a while.
 async fn watch(site: Site, book: Arc<Mutex<Book>>) {
     let mut before = (site.cluster.voters_reached().is_majority, tiebeam_world::now(), site.cluster.standing());
+    // An edge isn't told when a core lost its majority and had it back between two looks, which begins its patience anew.
+    let patience_ms = if site.cluster.role() == Role::Edge { 4 * PATIENCE_MS } else { PATIENCE_MS };
     // Looks count, not time: while the node was paused it neither saw nor thought.
-    let (mut looks, looks_max) = (0, PATIENCE_MS / u64::try_from(LOOK_EVERY.as_millis()).unwrap_or(u64::MAX));
+    let (mut looks, looks_max) = (0, patience_ms / u64::try_from(LOOK_EVERY.as_millis()).unwrap_or(u64::MAX));
+    let mut members = site.cluster.subscribe();
     loop {
-        tiebeam_world::sleep(LOOK_EVERY).await;
+        // A core that was lost and is back between two looks was missed all the same.
+        let change = tiebeam_world::timeout(LOOK_EVERY, members.next()).await;
+        match change {
+            Ok(Some(_)) => (before.1, looks) = (tiebeam_world::now(), 0),
+            Ok(None) => return,
+            Err(_) => {}
+        }
         let (reaches, standing) = (site.cluster.voters_reached().is_majority, site.cluster.standing());
         if reaches && is_without_cores(&site) {
             site.outside.fail(format!("{} reaches a majority by the word of a core that is gone", site.node()));
@@ -83,7 +92,7 @@ async fn watch(site: Site, book: Arc<Mutex<Book>>) {
         before.2 = standing;
         let (node, for_ms) =
             (site.node(), u64::try_from(tiebeam_world::now().since(before.1).as_millis()).unwrap_or(0));
-        if looks > looks_max && for_ms > PATIENCE_MS && reaches != (standing == Standing::Majority) {
+        if looks > looks_max && for_ms > patience_ms && reaches != (standing == Standing::Majority) {
             let sees = if reaches { "a majority" } else { "no majority" };
             site.outside.fail(format!("{node} has seen {sees} for {for_ms} ms, and stands as {standing:?}"));
         }

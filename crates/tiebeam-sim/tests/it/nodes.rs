@@ -58,10 +58,14 @@ fn callers(answers: &Arc<Mutex<Vec<String>>>) -> Work {
 }
 
 fn simulated(count: u64, scenario: impl FnOnce(&mut Simulation) + Send + 'static) -> Vec<String> {
+    simulated_of(count, count, scenario)
+}
+
+fn simulated_of(count: u64, cores: u64, scenario: impl FnOnce(&mut Simulation) + Send + 'static) -> Vec<String> {
     let answers = Arc::new(Mutex::new(Vec::new()));
     let heard = Arc::clone(&answers);
     on_thread(11, move || {
-        let mut simulation = Simulation::new(11, count, Level::DEBUG, callers(&answers)).unwrap();
+        let mut simulation = Simulation::mixed(11, count, cores, Level::DEBUG, callers(&answers)).unwrap();
         scenario(&mut simulation);
         assert_eq!(simulation.outside().failure(), None);
     });
@@ -144,4 +148,29 @@ fn nodes_meet_again_after_a_jump_of_one_clock_and_with_clocks_of_different_rates
         simulation.run_until(70 * SECOND);
         assert!(simulation.sees(NodeId(1), &[NodeId(2)]) && simulation.sees(NodeId(2), &[NodeId(1)]));
     });
+}
+
+/// Between two edges nothing gets through, and both see each other by way of the core, which carries their datagrams: each is
+/// called by the other soon, and until then told that it isn't connected. Without the core neither is there for the other.
+#[test]
+fn edges_that_are_cut_apart_call_each_other_by_way_of_a_core() {
+    let answers = simulated_of(3, 1, |simulation| {
+        let (one, two, three) = (NodeId(1), NodeId(2), NodeId(3));
+        simulation.network(|network| {
+            network.cut(two, three);
+            network.cut(three, two);
+        });
+        start_all(simulation);
+        simulation.run_until(20 * SECOND);
+        let nodes = simulation.nodes().to_vec();
+        assert!(nodes.iter().all(|node| simulation.sees(*node, &nodes)), "all are there by way of the core");
+        simulation.crash(one);
+        simulation.run_until(30 * SECOND);
+        assert!(!simulation.sees(two, &[three]) && !simulation.sees(three, &[two]));
+    });
+    let of = |start: &str, end: &str| answers.iter().filter(|line| line.contains(start) && line.contains(end)).count();
+    for pair in ["n2 asks n3", "n3 asks n2"] {
+        assert!(of(pair, "Ok(") >= 10, "{answers:#?}");
+        assert!(of(pair, "Err(NoConnection)") >= 2, "{answers:#?}");
+    }
 }

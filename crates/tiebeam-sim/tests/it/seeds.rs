@@ -32,7 +32,7 @@ fn fixed_seeds_hold() {
 /// Edges know where they stand by what cores tell them alone.
 #[test]
 fn seeds_with_edges_hold() {
-    let output = sim(&["--seeds", "2", "--from", "200", "--nodes", "3", "--edges", "2", "--faults", "30"]);
+    let output = sim(&["--seeds", "2", "--from", "200", "--nodes", "5", "--cores", "3", "--faults", "30"]);
     assert!(output.status.success(), "{}", said(&output));
     assert_eq!(said(&output), "2 of 2 seeds hold, from 200\n");
 }

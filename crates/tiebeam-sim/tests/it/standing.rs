@@ -58,7 +58,7 @@ impl Actor for Served {
 fn simulated(cores: u64, edges: u64, scenario: impl FnOnce(&mut Simulation, &Told) + Send + 'static) {
     on_thread(7, move || {
         let told = Told::default();
-        let mut simulation = Simulation::with_edges(7, cores, edges, Level::INFO, watchers(&told)).unwrap();
+        let mut simulation = Simulation::mixed(7, cores + edges, cores, Level::INFO, watchers(&told)).unwrap();
         simulation.nodes().to_vec().into_iter().for_each(|node| simulation.start(node));
         simulation.run_until(5 * SECOND);
         scenario(&mut simulation, &told);

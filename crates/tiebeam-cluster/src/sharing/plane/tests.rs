@@ -207,7 +207,7 @@ fn later_start_forgets_what_earlier_ones_left() {
     let holder = Pid { node: NodeId(9), incarnation: Incarnation(1), serial: 1 };
     guest.put(now, 0, holder, &name, holder).unwrap();
     guest.expire(Instant { nanos: 1_000_000_000 }, 0);
-    for event in super::super::events_of(start(1)) {
+    for event in super::super::events_of(start(1), Event::Up) {
         core.handle(now, 0, event).unwrap();
     }
     for (_, bytes) in guest.outbox.drain(..) {
@@ -216,7 +216,7 @@ fn later_start_forgets_what_earlier_ones_left() {
     assert_eq!((core.board.seen(&name, &()), core.replicator.stats().held), (Some(&holder), 1));
     core.handle(now, 0, Event::Down(start(1))).unwrap();
     assert_eq!((core.board.seen(&name, &()), core.replicator.stats().held), (None, 1), "hidden and held");
-    for event in super::super::events_of(start(2)) {
+    for event in super::super::events_of(start(2), Event::Up) {
         core.handle(now, 0, event).unwrap();
     }
     let stats = core.replicator.stats();
