@@ -287,7 +287,7 @@ async fn monitors_of_nodes_are_bounded_and_end_with_their_actor() {
 async fn nodes_are_found_by_name_and_by_a_file_that_changes() {
     let (one, two) = (Host::core(1, &[]).await, Host::core(2, &[]).await);
     let path = std::env::temp_dir().join(format!("tiebeam-seeds-{}", std::process::id()));
-    let mut seeker = config(3, Role::Edge, &[]);
+    let mut seeker = config(3, Role::Core, &[]);
     let name = format!("localhost:{}", one.address().port());
     seeker.seeds = vec![name.parse().unwrap(), format!("file:{}", path.display()).parse().unwrap()];
     seeker.seeds_interval = Duration::from_millis(60);
