@@ -67,7 +67,7 @@ bench-net: ## measure actors across two nodes beside distributed Erlang over TLS
 	cargo build --release --locked --manifest-path testbed/bench-net/Cargo.toml --target-dir $(TARGET)
 	$(TARGET)/release/bench-net
 
-rolling: ## restart five nodes one after the other under a load of calls; table of what the callers noticed
+rolling: ## restart five nodes one after the other under load; ARGS="--deaths 50": show how soon all know of a death
 	cargo build --release --locked --manifest-path testbed/rolling/Cargo.toml --target-dir $(TARGET)
 	$(TARGET)/release/rolling $(ARGS)
 

@@ -19,17 +19,11 @@ use tiebeam_node::{Config, Identity, Node};
 
 use crate::echo::{self, EchoApp, WORKERS};
 
-/// Nodes of the cluster that are restarted.
-pub(crate) const NODES: usize = 5;
-
 /// The processes, and the folder with all that they need. Dropping it kills what still runs.
 pub(crate) struct Nodes {
     folder: TempDir,
+    cores: usize,
     children: Vec<Option<Child>>,
-}
-
-pub(crate) fn name(i: usize) -> String {
-    if i < NODES { format!("core-{}", i + 1) } else { "edge-1".to_owned() }
 }
 
 /// Starts a node of this process, as its configuration says.
@@ -39,23 +33,26 @@ pub(crate) async fn start(config: &Path) -> anyhow::Result<Node> {
 }
 
 impl Nodes {
-    /// Makes certificates and configurations.
-    pub(crate) fn lay_out() -> anyhow::Result<Self> {
+    /// Makes certificates and configurations of cores, of edges, and of one edge more, which runs in this process.
+    pub(crate) fn lay_out(cores: usize, edges: usize) -> anyhow::Result<Self> {
+        let count = cores + edges;
+        let name = |i: usize| name(cores, i);
+        let voters = cores;
         let folder = tempfile::tempdir()?;
         let authority = Authority::create(&folder.path().join("ca"), CLUSTER)?;
         // Held until all are known, so that no port is taken twice.
-        let sockets: Vec<_> = (0..=NODES).map(|_| UdpSocket::bind(LOOPBACK)).collect::<Result<_, _>>()?;
-        let pages: Vec<_> = (0..=NODES).map(|_| TcpListener::bind(LOOPBACK)).collect::<Result<_, _>>()?;
+        let sockets: Vec<_> = (0..=count).map(|_| UdpSocket::bind(LOOPBACK)).collect::<Result<_, _>>()?;
+        let pages: Vec<_> = (0..=count).map(|_| TcpListener::bind(LOOPBACK)).collect::<Result<_, _>>()?;
         let quic: Vec<_> = sockets.iter().map(UdpSocket::local_addr).collect::<Result<_, _>>()?;
-        let cores: Vec<_> = (0..NODES).map(|i| format!("{} = \"{}\"", i + 1, quic[i])).collect();
+        let cores: Vec<_> = (0..voters).map(|i| format!("{} = \"{}\"", i + 1, quic[i])).collect();
         let cores = cores.join(", ");
         for (i, page) in pages.iter().enumerate() {
             let (node, name) = (NodeId(i as u64 + 1), name(i));
-            let role = if i < NODES { Role::Core } else { Role::Edge };
+            let role = if i < voters { Role::Core } else { Role::Edge };
             let identity = Identity { node, name: name.clone(), role, cluster: CLUSTER.to_owned() };
             authority.issue(identity)?.write(&folder.path().join("certs"))?;
             let root = folder.path().display();
-            let app = if i < NODES { "[apps.echo]\n" } else { "" };
+            let app = if i < count { "[apps.echo]\n" } else { "" };
             let text = format!(
                 "[node]\nid = {}\nname = \"{name}\"\nrole = \"{role}\"\ndir = \"{root}/{name}\"\n\n\
                  [listen]\nquic = \"{}\"\nhttp = \"{}\"\n\n\
@@ -67,32 +64,36 @@ impl Nodes {
             );
             fs::write(folder.path().join(format!("{name}.toml")), text)?;
         }
-        Ok(Self { folder, children: (0..NODES).map(|_| None).collect() })
+        Ok(Self { folder, cores: voters, children: (0..count).map(|_| None).collect() })
     }
 
     /// The configuration of the node in this process.
     pub(crate) fn observer(&self) -> PathBuf {
-        self.config(NODES)
+        self.config(self.children.len())
+    }
+
+    pub(crate) fn name(&self, i: usize) -> String {
+        name(self.cores, i)
     }
 
     fn config(&self, i: usize) -> PathBuf {
-        self.folder.path().join(format!("{}.toml", name(i)))
+        self.folder.path().join(format!("{}.toml", self.name(i)))
     }
 
     pub(crate) fn start_all(&mut self) -> anyhow::Result<()> {
-        (0..NODES).try_for_each(|i| self.start(i))
+        (0..self.children.len()).try_for_each(|i| self.start(i))
     }
 
     fn start(&mut self, i: usize) -> anyhow::Result<()> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("--node").arg(self.config(i)).stdin(Stdio::null()).stdout(Stdio::null());
-        self.children[i] = Some(command.spawn().with_context(|| format!("node {} can't be started", name(i)))?);
+        self.children[i] = Some(command.spawn().with_context(|| format!("node {} can't be started", self.name(i)))?);
         Ok(())
     }
 
     /// Waits until every node's actors are seen here.
     pub(crate) async fn all_serve(&self, cluster: &Cluster) -> anyhow::Result<()> {
-        self.until(cluster, "all nodes to serve", |seen| seen.len() == NODES).await.map(drop)
+        self.until(cluster, "all nodes to serve", |seen| seen.len() == self.children.len()).await.map(drop)
     }
 
     /// Stops a node in order; returns how long it took.
@@ -104,13 +105,18 @@ impl Nodes {
         self.end(i, Signal::SIGKILL).await
     }
 
+    pub(crate) fn signal(&self, i: usize, signal: Signal) -> anyhow::Result<()> {
+        let child = self.children[i].as_ref().with_context(|| format!("node {} doesn't run", self.name(i)))?;
+        Ok(kill(Pid::from_raw(child.id().try_into()?), signal)?)
+    }
+
     async fn end(&mut self, i: usize, signal: Signal) -> anyhow::Result<Duration> {
-        let mut child = self.children[i].take().with_context(|| format!("node {} doesn't run", name(i)))?;
+        let mut child = self.children[i].take().with_context(|| format!("node {} doesn't run", name(self.cores, i)))?;
         let began = Instant::now();
         kill(Pid::from_raw(child.id().try_into()?), signal)?;
         let ended = tokio::task::spawn_blocking(move || child.wait()).await??;
         if signal == Signal::SIGTERM && !ended.success() {
-            bail!("node {} ended with {ended} when it was told to stop", name(i));
+            bail!("node {} ended with {ended} when it was told to stop", self.name(i));
         }
         Ok(began.elapsed())
     }
@@ -149,6 +155,10 @@ impl Nodes {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
+}
+
+fn name(cores: usize, i: usize) -> String {
+    if i < cores { format!("core-{}", i + 1) } else { format!("edge-{}", i + 1 - cores) }
 }
 
 impl Drop for Nodes {

@@ -8,6 +8,7 @@
 
 mod callers;
 mod cluster;
+mod deaths;
 mod echo;
 mod report;
 
@@ -35,6 +36,9 @@ struct Options {
     /// Kill the nodes with SIGKILL in place of stopping them.
     #[arg(long)]
     kill: bool,
+    /// Start this many nodes in place of restarting five, five of them cores, and show when all know of a death.
+    #[arg(long, value_name = "NODES", value_parser = clap::value_parser!(u32).range(8..=200))]
+    deaths: Option<u32>,
     /// Be one of the nodes, with this configuration, until SIGTERM.
     #[arg(long, hide = true, value_name = "FILE")]
     node: Option<PathBuf>,
@@ -43,9 +47,10 @@ struct Options {
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    match &options.node {
-        Some(config) => runtime.block_on(run_node(config.clone())),
-        None => runtime.block_on(roll(&options)),
+    match (&options.node, options.deaths) {
+        (Some(config), _) => runtime.block_on(run_node(config.clone())),
+        (None, Some(nodes)) => runtime.block_on(deaths::show(nodes as usize)),
+        (None, None) => runtime.block_on(roll(&options)),
     }
 }
 
@@ -58,7 +63,7 @@ async fn run_node(config: PathBuf) -> anyhow::Result<()> {
 }
 
 async fn roll(options: &Options) -> anyhow::Result<()> {
-    let mut nodes = Nodes::lay_out()?;
+    let mut nodes = Nodes::lay_out(NODES, 0)?;
     nodes.start_all()?;
     let here = cluster::start(&nodes.observer()).await?;
     let cluster = here.handle().cluster().clone();
@@ -68,11 +73,11 @@ async fn roll(options: &Options) -> anyhow::Result<()> {
     callers.take();
     let mut rows = Vec::new();
     for _ in 0..options.rounds {
-        for i in 0..cluster::NODES {
+        for i in 0..NODES {
             let stop = if options.kill { nodes.kill(i).await? } else { nodes.stop(i).await? };
             let start = nodes.start_again(i, &cluster).await?;
             tokio::time::sleep(SETTLE).await;
-            rows.push(Row { node: cluster::name(i), stop, start, noticed: callers.take() });
+            rows.push(Row { node: nodes.name(i), stop, start, noticed: callers.take() });
         }
     }
     callers.stop().await;
@@ -87,5 +92,7 @@ async fn roll(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Nodes that are restarted, all cores.
+const NODES: usize = 5;
 /// How long the cluster is left alone before the next node's turn.
 const SETTLE: Duration = Duration::from_secs(2);
