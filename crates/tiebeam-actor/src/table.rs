@@ -1,6 +1,7 @@
 use std::any::{Any, TypeId};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{PoisonError, RwLock};
 
 use serde::Serialize;
@@ -18,7 +19,7 @@ use crate::{Actor, CallError, Deferred, Handler, ReplyTo};
 /// never given to another type, and a type that changes gets a new one.
 pub struct Table<A: Actor> {
     by_tag: BTreeMap<u32, Entry<A>>,
-    by_type: HashMap<TypeId, u32>,
+    by_type: ByType<u32>,
 }
 
 /// What must be known of one message type. Its types are forgotten, so that a local call never asks for serde.
@@ -38,7 +39,7 @@ impl<A: Actor> Table<A> {
     /// Makes an empty table: no other node may send anything.
     #[must_use]
     pub fn new() -> Self {
-        Self { by_tag: BTreeMap::new(), by_type: HashMap::new() }
+        Self { by_tag: BTreeMap::new(), by_type: ByType::default() }
     }
 
     /// Adds messages of type `M`, answered by the actor's [`Handler`], under `tag`; they may be called and cast.
@@ -146,9 +147,31 @@ impl<A: Actor> fmt::Debug for Table<A> {
     }
 }
 
+/// Something for each of some types.
+type ByType<T> = HashMap<TypeId, T, BuildHasherDefault<OfType>>;
+
+/// Takes the hash that a type's id is made of: each message passes through such a map on its way to another node, and back.
+#[derive(Default)]
+struct OfType(u64);
+
+impl Hasher for OfType {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 ^= hash;
+    }
+
+    /// For an id that is hashed in another way than today's.
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+}
+
 /// Returns the table of `A`, which is made once and kept: there are as many as there are types of actors.
 pub(crate) fn table_of<A: Actor>() -> &'static Table<A> {
-    type Tables = HashMap<TypeId, &'static (dyn Any + Send + Sync)>;
+    type Tables = ByType<&'static (dyn Any + Send + Sync)>;
     static TABLES: RwLock<Option<Tables>> = RwLock::new(None);
     let id = TypeId::of::<A>();
     let known =
