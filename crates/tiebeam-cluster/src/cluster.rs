@@ -496,8 +496,8 @@ impl Cluster {
     }
 
     /// Prepares to leave: says that this node isn't ready, takes its actors out of groups, names, presence and services, so
-    /// that nobody new finds them, and refuses to take others in ([`ShareError::Draining`](crate::ShareError::Draining)). They run on, and connected nodes
-    /// have heard of it after about 50 ms. There is no way back but to start again.
+    /// that nobody new finds them, and refuses to take others in ([`ShareError::Draining`](crate::ShareError::Draining)).
+    /// They run on, and connected nodes have heard of it after about 50 ms. There is no way back but to start again.
     pub fn drain(&self) {
         self.set_ready(Readiness::NotReady("node is about to leave".to_owned()));
         self.node.sharing.drain_out(&self.node);

@@ -132,6 +132,7 @@ impl Node {
         self.view().tell(node, there);
         self.changed();
     }
+
     pub(crate) fn view(&self) -> MutexGuard<'_, View> {
         lock(&self.view)
     }

@@ -221,6 +221,14 @@ mod tests {
         }
     }
 
+    #[test]
+    fn words_are_golden() {
+        let why = Readiness::NotReady("x".to_owned());
+        let said = Said { version: "1".to_owned(), zone: "z".to_owned(), readiness: why, load_percent: 70 };
+        let bytes = tiebeam_wire::codec::encode(1, &words(&said));
+        assert_eq!(bytes, [1, 1, b'1', 1, b'z', 4, b'n', b'o', b' ', b'x', 70]);
+    }
+
     /// A member can't make others keep more of it than they would say themselves.
     #[test]
     fn what_is_too_long_is_not_taken() {

@@ -53,8 +53,8 @@ pub struct NodeSection {
     /// Where the node keeps everything. Default `/var/lib/tiebeam`.
     #[serde(default = "default_dir")]
     pub dir: PathBuf,
-    /// For how long the node serves on when it is told to stop, after it took itself out of groups, names and presence, in
-    /// milliseconds. Nobody finds its actors then, and what is under way can end. Default 500, at most 60,000.
+    /// For how long the node serves on when it is told to stop, after it took itself out of groups, names, presence and
+    /// services, in milliseconds. Nobody finds its actors then, and what is under way can end. Default 500, at most 60,000.
     #[serde(default = "default_drain_ms")]
     pub drain_ms: u64,
 }
@@ -516,6 +516,7 @@ mod tests {
                 "cluster.seeds is \"core\": expected ADDRESS:PORT, NAME:PORT or",
             ),
             ("cores = {", "split = \"oldest\"\ncores = {", "cluster.split"),
+            ("role = \"core\"", "role = \"core\"\ndrain_ms = 60001", "node.drain_ms is \"60001\""),
         ];
         for (from, to, key) in cases {
             let error = parse(&GOOD.replace(from, to), &[]).unwrap_err();

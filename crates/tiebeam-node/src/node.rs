@@ -170,8 +170,8 @@ impl Node {
     }
 
     /// Stops the node in order: it takes itself out of what others find it by and serves on for a while
-    /// ([`NodeSection::drain_ms`](crate::config::NodeSection::drain_ms)); then children of the root in reverse order of start, then groups, then connections. The other
-    /// nodes are told.
+    /// ([`NodeSection::drain_ms`](crate::config::NodeSection::drain_ms)); then children of the root in reverse order of
+    /// start, then groups, then connections. The other nodes are told.
     pub async fn stop(self) {
         drop(self._tasks);
         let drain = Duration::from_millis(self.config.borrow().node.drain_ms);

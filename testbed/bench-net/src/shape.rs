@@ -62,7 +62,7 @@ impl Shape {
     pub(crate) const fn condition(self) -> Option<&'static str> {
         match self {
             Self::Cast100b => Some(
-                "ours: at most 8,000 messages unacknowledged, as the receiver's mailbox refuses what is beyond its limit; \
+                "ours: at most 8,000 messages unacknowledged, which is what the receiver's mailbox holds; \
                  beam: senders are suspended while 1 MiB waits",
             ),
             Self::Cast64kib => Some("ours: at most 160 messages unacknowledged, 10 MiB; beam as before"),

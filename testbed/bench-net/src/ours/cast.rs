@@ -1,4 +1,4 @@
-//! One sender, one receiver. A receiver refuses what its mailbox has no room for, and a lane that is full ends the
+//! One sender, one receiver. What is on its way beyond twice what a mailbox holds is refused, and a lane that is full ends the
 //! connection; so the sender goes on only as the receiver acknowledges.
 
 use anyhow::Context;
