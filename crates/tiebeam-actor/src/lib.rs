@@ -63,7 +63,7 @@ pub use overflow::Overflow;
 pub use pid::{Pid, Ref};
 pub use reason::ExitReason;
 pub use registry::Registry;
-pub use remote::{Dest, ExitKind, Polled, RemoteSignal, Router};
+pub use remote::{Dest, ExitKind, Polled, RemoteSignal, Room, Router};
 pub use reply::ReplyTo;
 pub use starter::Starter;
 pub use state_machine::{Machine, StateMachine};

@@ -4,6 +4,8 @@
 //! lost connection ends with [`System::node_down`](crate::System::node_down) on both sides. [`RemoteSignal::pair`] names
 //! the two ends, so that a lane can be chosen. The variants and their fields are in wire order and are never reordered.
 
+use std::pin::Pin;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tiebeam_wire::NodeId;
@@ -15,22 +17,31 @@ pub(crate) const CODEC_VERSION: u8 = 1;
 
 /// Carries signals to other nodes; `cluster` implements it.
 pub trait Router: Send + Sync {
-    /// Takes `signal` for node `to`, in order, without waiting.
+    /// Takes `signal` for node `to`, in order, without waiting. If more waits on the way there than should, returns what
+    /// tells when there is [`Room`]: senders that can wait do, others need not.
     ///
     /// # Errors
     /// [`NoConnection`]: it was not taken. What was taken and is lost later is told by
     /// [`System::node_down`](crate::System::node_down), after which nothing more of that connection is delivered.
-    fn route(&self, to: NodeId, signal: RemoteSignal) -> Result<(), NoConnection>;
+    fn route(&self, to: NodeId, signal: RemoteSignal) -> Result<Option<Room>, NoConnection>;
 
     /// Sends what it has gathered. Called after [`Router::route`]: at once outside of actors; for actors when their worker
     /// has nothing else to do, and after the first turn that ends 50 us later, so that one packet carries what many send.
     fn flush(&self) {}
 
-    /// Takes in what has arrived, if that can be done here and now.
+    /// Takes in what has arrived, if something is likely to have and that can be done here and now. Called again and again
+    /// by a worker with nothing else to do.
     fn poll(&self) -> Polled {
         Polled::Quiet
     }
+
+    /// Takes in what has arrived, if that can be done here and now. Called now and then by a worker that has much to do, or
+    /// what arrives would wait until it has nothing to do.
+    fn look(&self) {}
 }
+
+/// Is ready when there is room on the way to another node, or no way any more. Cancel safe.
+pub type Room = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What [`Router::poll`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,6 +186,15 @@ pub enum RemoteSignal {
 }
 
 impl RemoteSignal {
+    /// Returns how many bytes it carries that the sender or the answerer chose.
+    #[must_use]
+    pub fn body_bytes(&self) -> usize {
+        match self {
+            Self::Message { body, .. } | Self::Reply { result: Ok(body), .. } => body.len(),
+            _ => 0,
+        }
+    }
+
     /// Returns the sender and, if it is named by a pid, the receiver: what a lane is chosen by.
     #[must_use]
     pub const fn pair(&self) -> (Pid, Option<Pid>) {

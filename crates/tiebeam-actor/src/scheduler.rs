@@ -38,6 +38,9 @@ const TURNS_PER_LOOK: u32 = 16;
 /// For how long a worker gathers what its processes send to other nodes, looked at after each turn.
 const GATHER_MAX: Duration = Duration::from_micros(50);
 
+/// How many bytes a worker gathers before a sender that can wait gives way.
+const GATHER_BYTES_MAX: usize = 64 * 1024;
+
 /// How often in a row the next seat goes before the queue: two that wake each other must not keep the others waiting.
 const NEXT_MAX: u32 = 3;
 
@@ -68,8 +71,10 @@ pub(crate) struct Shared {
 pub(crate) trait Hooks: Send + Sync {
     /// Sends to other nodes what processes have sent.
     fn flush(&self);
-    /// Takes in what has arrived from other nodes.
+    /// Takes in what has arrived from other nodes, if something is likely to have.
     fn poll(&self) -> Polled;
+    /// Takes in what has arrived from other nodes.
+    fn look(&self);
     /// Drops the processes that sleep: the last worker is gone.
     fn abandon(&self);
 }
@@ -96,6 +101,16 @@ struct Worker {
     local: Option<Local>,
     next: Option<Ready>,
     turns: u32,
+    /// Whether what came from outside is looked at first: time has passed.
+    is_outside_due: bool,
+}
+
+/// Whether a worker sees to what a process sends to another node.
+pub(crate) enum Gathers {
+    No,
+    More,
+    /// It would rather send first what it has.
+    Full,
 }
 
 /// What a worker found that had nothing to do.
@@ -112,6 +127,8 @@ thread_local! {
     static NEXT: Cell<Option<Ready>> = const { Cell::new(None) };
     /// Since when something waits that processes of the worker have sent to other nodes.
     static UNSENT: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// How many bytes these are.
+    static GATHERED: Cell<usize> = const { Cell::new(0) };
     /// Names the workers of which the thread runs one; compared and never followed.
     static SHARED: Cell<*const Shared> = const { Cell::new(ptr::null()) };
 }
@@ -126,13 +143,17 @@ impl Scheduler {
         self.shared.get().is_some_and(|shared| ptr::eq(Arc::as_ptr(shared), SHARED.get()))
     }
 
-    /// Notes that something is to be sent to another node; says whether a worker will see to it.
-    pub(crate) fn gathers(&self) -> bool {
-        let runs_here = self.runs_here();
-        if runs_here && UNSENT.get().is_none() {
+    /// Notes that so many bytes are to be sent to another node; says whether a worker will see to it.
+    pub(crate) fn gathers(&self, bytes: usize) -> Gathers {
+        if !self.runs_here() {
+            return Gathers::No;
+        }
+        if UNSENT.get().is_none() {
             UNSENT.set(Some(tiebeam_world::now()));
         }
-        runs_here
+        let gathered = GATHERED.get().saturating_add(bytes);
+        GATHERED.set(gathered);
+        if gathered < GATHER_BYTES_MAX { Gathers::More } else { Gathers::Full }
     }
 
     /// Starts the workers unless they run. `watch` is told of the workers; the arguments of the first call count.
@@ -221,8 +242,14 @@ fn start(hooks: Box<dyn Hooks>) -> Arc<Shared> {
         let local = Some(Local { shared: Arc::clone(&shared), queue });
         // Not under tokio's budget, which is meant for one task: once it was used up, every process would find
         // everything pending until the worker's next turn.
-        let worker =
-            tokio::task::unconstrained(Worker { shared: Arc::clone(&shared), index, local, next: None, turns: 0 });
+        let worker = tokio::task::unconstrained(Worker {
+            shared: Arc::clone(&shared),
+            index,
+            local,
+            next: None,
+            turns: 0,
+            is_outside_due: false,
+        });
         drop(tiebeam_world::spawn("actor.worker", worker));
     }
     shared
@@ -270,10 +297,8 @@ impl Shared {
 
 impl Local {
     /// Returns who is to run next.
-    fn take(&self, index: usize, nexts: &mut u32, turns: u32) -> Option<Ready> {
-        if turns.is_multiple_of(TURNS_PER_INJECTOR)
-            && let Steal::Success(process) = self.shared.injector.steal()
-        {
+    fn take(&self, index: usize, nexts: &mut u32, is_outside_due: bool) -> Option<Ready> {
+        if is_outside_due && let Steal::Success(process) = self.shared.injector.steal() {
             return Some(process);
         }
         if *nexts < NEXT_MAX
@@ -299,6 +324,19 @@ impl Local {
 /// this worker: it is woken after tokio has looked at its sockets and timers.
 fn pass(cx: &mut Context<'_>) {
     let _ = std::pin::pin!(tokio::task::yield_now()).poll(cx);
+}
+
+/// Lets the other processes that are ready have their turn.
+pub(crate) async fn yield_now() {
+    let mut yielded = false;
+    std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 fn retry(steal: impl Fn() -> Steal<Ready>) -> Option<Ready> {
@@ -330,6 +368,8 @@ impl Worker {
     fn work(&mut self, cx: &mut Context<'_>) {
         let started = tiebeam_world::now();
         let (mut nexts, mut turns) = (0, 0);
+        // Tokio's other tasks have had their turn.
+        self.is_outside_due = true;
         loop {
             let is_late = || tiebeam_world::now().since(started) > TURN_TIME_MAX;
             let process = match self.take(&mut nexts) {
@@ -355,6 +395,9 @@ impl Worker {
             turns += 1;
             if UNSENT.get().is_some_and(|since| tiebeam_world::now().since(since) > GATHER_MAX) {
                 self.flush();
+                // What others wait for is not to wait until this worker has nothing to do.
+                self.shared.hooks.look();
+                self.is_outside_due = true;
             }
             if turns >= TURNS_MAX || (turns % TURNS_PER_LOOK == 0 && is_late()) {
                 self.flush();
@@ -366,14 +409,15 @@ impl Worker {
     #[inline]
     fn take(&mut self, nexts: &mut u32) -> Option<Ready> {
         self.turns = self.turns.wrapping_add(1);
+        let is_outside_due = std::mem::take(&mut self.is_outside_due) || self.turns.is_multiple_of(TURNS_PER_INJECTOR);
         if *nexts < NEXT_MAX
-            && !self.turns.is_multiple_of(TURNS_PER_INJECTOR)
+            && !is_outside_due
             && let Some(process) = NEXT.take()
         {
             *nexts += 1;
             return Some(process);
         }
-        LOCAL.with(|local| local.borrow().as_ref()?.take(self.index, nexts, self.turns))
+        LOCAL.with(|local| local.borrow().as_ref()?.take(self.index, nexts, is_outside_due))
     }
 
     /// Sends what is to be sent, and takes in what arrives as long as that is likely: an answer that is on its way comes
@@ -407,6 +451,7 @@ impl Worker {
     #[inline]
     fn flush(&self) {
         if UNSENT.take().is_some() {
+            GATHERED.set(0);
             self.shared.hooks.flush();
         }
     }

@@ -333,6 +333,10 @@ impl scheduler::Hooks for Hooks {
         self.with_router(|router| router.poll()).unwrap_or(Polled::Quiet)
     }
 
+    fn look(&self) {
+        self.with_router(|router| router.look());
+    }
+
     fn abandon(&self) {
         let Some(inner) = self.0.upgrade() else { return };
         // Each holds the system, and the system them.

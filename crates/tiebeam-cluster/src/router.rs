@@ -3,7 +3,7 @@
 use std::sync::Weak;
 
 use bytes::{BufMut, BytesMut};
-use tiebeam_actor::{NoConnection, Pid, Polled, RemoteSignal, Router};
+use tiebeam_actor::{NoConnection, Pid, Polled, RemoteSignal, Room, Router};
 use tiebeam_net::{Features, LANES};
 use tiebeam_wire::{NodeId, codec};
 
@@ -19,27 +19,43 @@ pub(crate) struct LaneRouter {
 }
 
 impl Router for LaneRouter {
-    fn route(&self, to: NodeId, signal: RemoteSignal) -> Result<(), NoConnection> {
+    fn route(&self, to: NodeId, signal: RemoteSignal) -> Result<Option<Room>, NoConnection> {
         let node = self.node.upgrade().ok_or(NoConnection)?;
         let (sender, receiver) = signal.pair();
         let lane = lane_of(sender, receiver);
         // Held while the frame is queued: see `Node::sessions`.
         let sessions = node.sessions();
-        let Some(session) = sessions.get(&to) else { return needed::queue(&node, to, lane, &signal) };
+        let Some(session) = sessions.get(&to) else {
+            return needed::queue(&node, to, lane, &signal).map(|()| None);
+        };
         let is_pressure = matches!(signal, RemoteSignal::Full { .. } | RemoteSignal::Room { .. });
         if is_pressure && !session.peer.agreed().features.contains(Features::PRESSURE) {
-            return Ok(());
+            return Ok(None);
         }
         let write = |buffer: &mut BytesMut| codec::encode_into(SIGNAL_VERSION, &signal, &mut buffer.writer());
-        session.lanes[lane].queue(HEAD_BYTES + body_bytes(&signal), write).map_err(|error| {
-            tracing::debug!(%to, %error, "signal not sent");
-            NoConnection
-        })
+        let lane = &session.lanes[lane];
+        match lane.queue(HEAD_BYTES + signal.body_bytes(), write) {
+            Ok(waiting) if waiting > BUSY_BYTES => {
+                let lane = lane.clone();
+                Ok(Some(Box::pin(async move { lane.until_waiting(BUSY_BYTES / 2).await })))
+            }
+            Ok(_) => Ok(None),
+            Err(error) => {
+                tracing::debug!(%to, %error, "signal not sent");
+                Err(NoConnection)
+            }
+        }
     }
 
     fn flush(&self) {
         if let Some(node) = self.node.upgrade() {
             node.endpoint.flush();
+        }
+    }
+
+    fn look(&self) {
+        if let Some(node) = self.node.upgrade() {
+            node.endpoint.look();
         }
     }
 
@@ -53,15 +69,11 @@ impl Router for LaneRouter {
     }
 }
 
+/// What may wait in a lane before senders wait. Distributed Erlang suspends them from 1 MiB on (`+zdbbl`), for all lanes.
+const BUSY_BYTES: usize = 256 * 1024;
+
 /// What a signal takes besides its body, at most: two pids, a ref and some small numbers.
 const HEAD_BYTES: usize = 127;
-
-fn body_bytes(signal: &RemoteSignal) -> usize {
-    match signal {
-        RemoteSignal::Message { body, .. } | RemoteSignal::Reply { result: Ok(body), .. } => body.len(),
-        _ => 0,
-    }
-}
 
 /// Which lane a pair of actors takes; the same on every machine and for every version.
 fn lane_of(sender: Pid, receiver: Option<Pid>) -> usize {

@@ -273,7 +273,13 @@ impl Endpoint {
         self.quic.flush();
     }
 
-    /// Takes in what has arrived, in this thread and without waiting: for a thread that has nothing else to do.
+    /// Takes in what has arrived, in this thread and without waiting: for a thread that has much to do, now and then.
+    pub fn look(&self) {
+        self.quic.look();
+    }
+
+    /// Takes in what has arrived, in this thread and without waiting, if something is likely to have: for a thread that has
+    /// nothing else to do.
     #[must_use]
     pub fn poll(&self) -> Polled {
         self.quic.poll()

@@ -7,14 +7,15 @@ use tiebeam_wire::{Instant, NodeId};
 use crate::raw::current;
 use crate::remote::RemoteSignal;
 use crate::table::table_of;
-use crate::{Actor, CallError, Dest, System};
+use crate::{Actor, CallError, Dest, Room, System};
 
+/// Sends a cast; returns what the sender is to wait for before its next one, if it can.
 pub(super) fn cast<A: Actor, M: Send + 'static>(
     system: &System,
     node: NodeId,
     to: Dest,
     message: &M,
-) -> Result<(), CallError> {
+) -> Result<Option<Room>, CallError> {
     let entry = table_of::<A>().entry_of::<M>().ok_or(CallError::Incompatible)?;
     let body = (entry.encode)(message).ok_or(CallError::Incompatible)?.into();
     let from = current::sender(system);

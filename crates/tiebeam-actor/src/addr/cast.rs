@@ -5,6 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use futures::FutureExt;
+
 use super::{Target, To, abroad};
 use crate::actor::Dispatch;
 use crate::cell::{BoxFuture, Cell};
@@ -42,11 +44,15 @@ impl<'a, A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> Cast<'a, A, M, 
             Target::Abroad(system, node, Dest::Pid(pid)) if system.is_full_abroad(pid) => {
                 return Ok(Some(Box::pin(async move {
                     system.until_room_abroad(pid).await;
-                    abroad::cast::<A, M>(&system, node, Dest::Pid(pid), &message)
+                    if let Some(room) = abroad::cast::<A, M>(&system, node, Dest::Pid(pid), &message)? {
+                        room.await;
+                    }
+                    Ok(())
                 })));
             }
             Target::Abroad(system, node, to) => {
-                return abroad::cast::<A, M>(&system, node, to, &message).map(|()| None);
+                let room = abroad::cast::<A, M>(&system, node, to, &message)?;
+                return Ok(room.map(|room| -> BoxFuture<'static, _> { Box::pin(room.map(Ok)) }));
             }
         };
         match cell.admit()? {
@@ -102,7 +108,7 @@ where
     match to.target()? {
         Target::Here(cell) => cell.admit_now(|| Item::message(Told::<A, M, Mode>::new(message))),
         Target::Abroad(system, _, Dest::Pid(pid)) if system.is_full_abroad(pid) => Err(CallError::Overloaded),
-        Target::Abroad(system, node, to) => abroad::cast::<A, M>(&system, node, to, &message),
+        Target::Abroad(system, node, to) => abroad::cast::<A, M>(&system, node, to, &message).map(drop),
     }
 }
 

@@ -1,11 +1,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
-use std::future::poll_fn;
-use std::task::Poll;
 
 use super::engine::{Change, Engine, Step};
 use super::transition::{Entry, Next, Timeout, Transition};
 use super::{Event, StateMachine};
+use crate::scheduler::yield_now;
 use crate::{Actor, Addr, CallError, Ctx, Deferred, ExitReason, Handler, Info, ReplyTo, TimerId};
 
 /// The actor that runs a [`StateMachine`]. Messages of the machine's type can be called and cast.
@@ -140,18 +139,6 @@ fn entered<M: StateMachine>(entry: Entry<M>) -> Result<super::transition::Timeou
         Some(reason) => Err(reason),
         None => Ok(entry.timeouts),
     }
-}
-
-async fn yield_now() {
-    let mut yielded = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 impl<M: StateMachine> Actor for Machine<M> {

@@ -13,7 +13,8 @@ use tokio::sync::oneshot;
 use super::System;
 use crate::cell::{Delivered, Filling, Inbound, Signal};
 use crate::reply::RemoteCaller;
-use crate::{CallError, Dest, ExitReason, NoConnection, Pid, Ref, RemoteSignal, Router};
+use crate::scheduler::{Gathers, yield_now};
+use crate::{CallError, Dest, ExitReason, NoConnection, Pid, Ref, RemoteSignal, Room, Router};
 
 /// Calls to other nodes that wait for their answer, by the serial of their [`Ref`].
 #[derive(Debug, Default)]
@@ -139,15 +140,19 @@ impl System {
     }
 
     /// Sends to another node.
-    pub(crate) fn route(&self, to: NodeId, signal: RemoteSignal) -> Result<(), NoConnection> {
+    pub(crate) fn route(&self, to: NodeId, signal: RemoteSignal) -> Result<Option<Room>, NoConnection> {
         let router = self.inner.router.read().unwrap_or_else(PoisonError::into_inner);
         let router = router.as_ref().ok_or(NoConnection)?;
-        router.route(to, signal)?;
+        let bytes = signal.body_bytes();
+        let room = router.route(to, signal)?;
         // A worker gathers what its processes send.
-        if !self.inner.scheduler.gathers() {
-            router.flush();
+        match self.inner.scheduler.gathers(bytes) {
+            Gathers::No => router.flush(),
+            Gathers::More => {}
+            // Who sends much at once lets others have their turn, and what they get is looked for.
+            Gathers::Full => return Ok(room.or_else(|| Some(Box::pin(yield_now())))),
         }
-        Ok(())
+        Ok(room)
     }
 
     /// Notes a call to another node.

@@ -3,7 +3,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tiebeam_actor::{
-    Actor, CallError, Config, Ctx, ExitReason, Handler, Info, NoConnection, Pid, Ref, RemoteSignal, Router, System,
+    Actor, CallError, Config, Ctx, ExitReason, Handler, Info, NoConnection, Pid, Ref, RemoteSignal, Room, Router,
+    System,
 };
 use tiebeam_wire::{Incarnation, NodeId};
 
@@ -179,10 +180,10 @@ struct FarWatcher {
 }
 
 impl Router for FarWatcher {
-    fn route(&self, _: NodeId, signal: RemoteSignal) -> Result<(), NoConnection> {
+    fn route(&self, _: NodeId, signal: RemoteSignal) -> Result<Option<Room>, NoConnection> {
         let (holder, is_held) = (self.system.whereis("listener"), self.is_held.load(Ordering::SeqCst));
         self.seen.lock().unwrap().push((signal, holder, is_held, self.system.process_count()));
-        Ok(())
+        Ok(None)
     }
 }
 

@@ -24,4 +24,5 @@ mod storm;
 mod supervisor_model;
 mod supervisors;
 mod tasks;
+mod turns;
 mod wire;

@@ -1,14 +1,17 @@
 //! Full mailboxes on another node.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::FutureExt;
 use serde::{Deserialize, Serialize};
-use tiebeam_actor::{Actor, Addr, CallError, Ctx, ExitReason, Handler, Table};
+use tiebeam_actor::{
+    Actor, Addr, CallError, Ctx, ExitReason, Handler, NoConnection, Pid, RemoteSignal, Room, Router, Table,
+};
+use tiebeam_wire::{Incarnation, NodeId};
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::probe::settle;
+use crate::probe::{settle, system};
 use crate::remote::{Pair, pair};
 
 const LIMIT: u32 = 4;
@@ -141,4 +144,40 @@ async fn node_is_told_again_on_the_next_connection() {
     far.permits.add_permits(100);
     settle().await;
     assert_eq!(far.taken(), [0, 1, 2, 3, 4, 5, 50]);
+}
+
+/// Takes everything, and has room only for as many as there are permits.
+struct Narrow {
+    taken: Mutex<Vec<RemoteSignal>>,
+    room: Arc<Semaphore>,
+}
+
+impl Router for Narrow {
+    fn route(&self, _: NodeId, signal: RemoteSignal) -> Result<Option<Room>, NoConnection> {
+        self.taken.lock().unwrap().push(signal);
+        let room = Arc::clone(&self.room);
+        Ok(Some(Box::pin(async move { room.acquire().await.unwrap().forget() })))
+    }
+}
+
+/// Without it a sender that is faster than the network fills the memory of its node, and then loses the connection.
+#[tokio::test(start_paused = true)]
+async fn sender_waits_after_a_cast_that_leaves_no_room_on_the_way() {
+    let system = system(1);
+    let narrow = Arc::new(Narrow { taken: Mutex::default(), room: Arc::new(Semaphore::new(0)) });
+    system.install_router(Arc::clone(&narrow) as Arc<dyn Router>);
+    let far = system.addr::<Taker>(Pid { node: NodeId(2), incarnation: Incarnation(1), serial: 5 });
+    let taken = || narrow.taken.lock().unwrap().len();
+    let mut two = std::pin::pin!(async {
+        far.cast(Take(1)).await;
+        far.cast(Take(2)).await;
+    });
+    assert_eq!((two.as_mut().now_or_never(), taken()), (None, 1), "it is sent before its sender waits");
+    narrow.room.add_permits(1);
+    assert_eq!((two.as_mut().now_or_never(), taken()), (None, 2));
+    narrow.room.add_permits(1);
+    two.await;
+    // Who can't wait doesn't.
+    far.try_cast(Take(3)).unwrap();
+    assert_eq!(taken(), 3);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tiebeam_actor::{
     Actor, CallError, Config, Ctx, Deferred, Dest, ExitReason, Handler, Info, NoConnection, Pid, Ref, RemoteSignal,
-    ReplyTo, Router, System, Table,
+    ReplyTo, Room, Router, System, Table,
 };
 use tiebeam_wire::{Incarnation, NodeId, codec};
 
@@ -57,7 +57,7 @@ impl Way {
 }
 
 impl Router for Way {
-    fn route(&self, to: NodeId, signal: RemoteSignal) -> Result<(), NoConnection> {
+    fn route(&self, to: NodeId, signal: RemoteSignal) -> Result<Option<Room>, NoConnection> {
         let bytes = codec::encode(1, &signal);
         {
             let mut state = self.state.lock().unwrap();
@@ -66,11 +66,11 @@ impl Router for Way {
             }
             if state.is_held {
                 state.held.push(bytes);
-                return Ok(());
+                return Ok(None);
             }
         }
         self.deliver(&bytes);
-        Ok(())
+        Ok(None)
     }
 }
 
@@ -410,9 +410,9 @@ async fn unlink_and_demonitor_work_across_nodes() {
 struct Recorder(Arc<Mutex<Vec<RemoteSignal>>>);
 
 impl Router for Recorder {
-    fn route(&self, _: NodeId, signal: RemoteSignal) -> Result<(), NoConnection> {
+    fn route(&self, _: NodeId, signal: RemoteSignal) -> Result<Option<Room>, NoConnection> {
         self.0.lock().unwrap().push(signal);
-        Ok(())
+        Ok(None)
     }
 }
 

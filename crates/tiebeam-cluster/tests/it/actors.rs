@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tiebeam_actor::{Actor, Addr, CallError, Ctx, ExitReason, Handler, Info, Pid, Table};
 use tiebeam_wire::{Incarnation, Role};
@@ -16,6 +17,9 @@ struct Ledger(Vec<u64>);
 struct Note(u64);
 #[derive(Serialize, Deserialize)]
 struct Read;
+/// Noted with its length.
+#[derive(Serialize, Deserialize)]
+struct Bulk(Bytes);
 
 impl Actor for Ledger {
     type Args = ();
@@ -25,7 +29,7 @@ impl Actor for Ledger {
     }
 
     fn table() -> Table<Self> {
-        Table::new().cast::<Note>(1).call::<Read>(2)
+        Table::new().cast::<Note>(1).call::<Read>(2).cast::<Bulk>(3)
     }
 }
 
@@ -34,6 +38,14 @@ impl Handler<Note> for Ledger {
 
     async fn handle(&mut self, Note(number): Note, _: &mut Ctx<Self>) {
         self.0.push(number);
+    }
+}
+
+impl Handler<Bulk> for Ledger {
+    type Reply = ();
+
+    async fn handle(&mut self, Bulk(bytes): Bulk, _: &mut Ctx<Self>) {
+        self.0.push(bytes.len() as u64);
     }
 }
 
@@ -104,6 +116,22 @@ async fn casts_and_calls_reach_another_node_in_order() {
     two.system.register("ledger", far.pid()).unwrap();
     let named = one.system.named::<Ledger>(two.node(), "ledger");
     assert_eq!(soon("an answer", named.call(Read).into_future()).await.unwrap().len(), 1000);
+}
+
+/// More than a lane may hold, cast in one go by somebody who lets nobody else run unless he must wait: the lane would be full
+/// and the connection closed.
+#[tokio::test]
+async fn sender_that_is_faster_than_the_network_waits_for_it() {
+    let (one, two) = pair().await;
+    let far = one.system.addr::<Ledger>(ledger(&two).await);
+    let body = Bytes::from(vec![7; 64 * 1024]);
+    soon("all to be sent", async {
+        for _ in 0..700 {
+            far.cast(Bulk(body.clone())).await;
+        }
+    })
+    .await;
+    assert_eq!(read(&far).await.unwrap(), vec![64 * 1024; 700]);
 }
 
 /// Without it a sender that is faster than its receiver would lose messages and never know.

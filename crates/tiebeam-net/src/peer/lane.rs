@@ -110,7 +110,7 @@ impl LaneSender {
     }
 
     /// Queues a frame that `write` writes, of about `size` bytes. It leaves with the next [`Endpoint::flush`], or with
-    /// whatever else this node does on the connection.
+    /// whatever else this node does on the connection. Returns how many bytes wait in the lane.
     ///
     /// Promises and errors are those of [`LaneSender::send`]. `write` must only append.
     ///
@@ -119,7 +119,7 @@ impl LaneSender {
     /// # Errors
     /// [`SendError`].
     #[inline]
-    pub fn queue(&self, size: usize, write: impl FnOnce(&mut BytesMut)) -> Result<(), SendError> {
+    pub fn queue(&self, size: usize, write: impl FnOnce(&mut BytesMut)) -> Result<usize, SendError> {
         let mut waiting = self.lane.waiting();
         match waiting.put(size, write) {
             Ok(()) => {}
@@ -133,6 +133,7 @@ impl LaneSender {
             Err(error) => return Err(error),
         }
         let is_full = waiting.buffer.len() >= FLUSH_BYTES;
+        let bytes = waiting.bytes;
         drop(waiting);
         if !self.lane.is_dirty.load(Ordering::Relaxed) {
             self.lane.is_dirty.store(true, Ordering::Release);
@@ -141,7 +142,23 @@ impl LaneSender {
         if is_full {
             self.connection.flush();
         }
-        Ok(())
+        Ok(bytes)
+    }
+
+    /// Waits until at most `bytes` wait in the lane, or until it takes no more. Cancel safe.
+    pub async fn until_waiting(&self, bytes: usize) {
+        loop {
+            let mut written = std::pin::pin!(self.lane.written.notified());
+            // From here on nothing is missed.
+            written.as_mut().enable();
+            {
+                let waiting = self.lane.waiting();
+                if waiting.bytes <= bytes || waiting.ended.is_some() {
+                    return;
+                }
+            }
+            written.await;
+        }
     }
 }
 

@@ -141,7 +141,7 @@ impl Delay {
 }
 
 /// How much may wait in the buffers of a path.
-const QUEUE_BYTES: u64 = 256 * 1024;
+const QUEUE_BYTES: u64 = 64 * 1024;
 /// How much is sent while the path runs empty.
 const PROBE_BYTES: u64 = 16 * 1024;
 /// A gigabit path around the world.

@@ -160,6 +160,10 @@ impl Endpoint {
         self.shared.flush();
     }
 
+    pub(crate) fn look(&self) {
+        self.shared.look();
+    }
+
     pub(crate) fn poll(&self) -> Polled {
         self.shared.poll()
     }
@@ -352,17 +356,25 @@ impl Shared {
         }
     }
 
-    fn poll(&self) -> Polled {
-        let mut receiver = match self.receiver.try_lock() {
-            Ok(receiver) => receiver,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            // Another thread takes in what has arrived.
-            Err(TryLockError::WouldBlock) => return Polled::Hot,
-        };
-        if !receiver.heat.is_hot(tiebeam_world::clock()) {
-            self.free(receiver);
-            return Polled::Quiet;
+    fn look(&self) {
+        // If another thread takes in what has arrived, this one need not.
+        if let Some(receiver) = self.try_receiver() {
+            self.receive_now(receiver);
         }
+    }
+
+    fn poll(&self) -> Polled {
+        // Another thread takes in what has arrived.
+        let Some(mut receiver) = self.try_receiver() else { return Polled::Hot };
+        if receiver.heat.is_hot(tiebeam_world::clock()) {
+            self.receive_now(receiver)
+        } else {
+            self.free(receiver);
+            Polled::Quiet
+        }
+    }
+
+    fn receive_now(&self, mut receiver: MutexGuard<'_, Receiver>) -> Polled {
         let received = self.receive(&mut receiver, |socket, buffers, metas| socket.receive_now(buffers, metas));
         let polled = match received {
             Ok(()) => {
@@ -376,15 +388,19 @@ impl Shared {
         polled
     }
 
+    fn try_receiver(&self) -> Option<MutexGuard<'_, Receiver>> {
+        match self.receiver.try_lock() {
+            Ok(receiver) => Some(receiver),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
     /// Takes in what has arrived, unless another thread does that; [`Shared::freed`] tells when that is done.
     fn receive_unless_busy(&self) -> Option<io::Result<()>> {
         // Said before it is tried: whoever has the receiver then sees it when it is done.
         self.is_wanted.store(true, Ordering::SeqCst);
-        let mut receiver = match self.receiver.try_lock() {
-            Ok(receiver) => receiver,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return None,
-        };
+        let mut receiver = self.try_receiver()?;
         self.is_wanted.store(false, Ordering::SeqCst);
         let received = self.receive(&mut receiver, |socket, buffers, metas| socket.receive(buffers, metas));
         if received.is_ok() {
@@ -478,7 +494,8 @@ impl Shared {
                 return;
             }
             match self.receive_unless_busy() {
-                Some(Ok(())) => {}
+                // Whoever got something has its turn before more is taken in: under a flood there is always more.
+                Some(Ok(())) => tokio::task::yield_now().await,
                 Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
                 // A datagram that didn't reach its address, maybe: anybody can make the system say so.
                 Some(Err(error)) => tracing::debug!(%error, "nothing received"),

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::{Bytes, BytesMut};
 use quinn_proto::{Dir, ReadError, ReadableError, StreamId, VarInt, WriteError};
+use tokio::sync::Notify;
 
 use crate::peer::frames::Frames;
 use crate::peer::lane::{FORBIDDEN, HEAD_BYTES, Waiting};
@@ -32,15 +33,28 @@ pub(crate) struct OutLane {
     /// Whether there is something that the connection has not seen.
     pub(crate) is_dirty: AtomicBool,
     waiting: Mutex<Waiting>,
+    /// Tells that less waits, or that the lane has ended.
+    pub(crate) written: Notify,
 }
 
 impl OutLane {
     pub(crate) fn new(lane: Lane, bytes_max: usize) -> Self {
-        Self { lane, is_dirty: AtomicBool::new(false), waiting: Mutex::new(Waiting::new(lane, bytes_max)) }
+        Self {
+            lane,
+            is_dirty: AtomicBool::new(false),
+            waiting: Mutex::new(Waiting::new(lane, bytes_max)),
+            written: Notify::new(),
+        }
     }
 
     pub(crate) fn waiting(&self) -> MutexGuard<'_, Waiting> {
         lock(&self.waiting)
+    }
+
+    /// Takes no more frames; the first error counts.
+    pub(crate) fn end(&self, error: SendError) {
+        self.waiting().end(error);
+        self.written.notify_waiters();
     }
 }
 
@@ -91,7 +105,7 @@ impl Lanes {
     pub(super) fn end(&mut self) {
         for out in &mut self.out {
             out.chunks.clear();
-            out.lane.waiting().end(SendError::Lost);
+            out.lane.end(SendError::Lost);
         }
         self.inbound.clear();
         self.readable.clear();
@@ -122,7 +136,7 @@ impl Lanes {
         let service = out.lane.lane.service;
         let error = if code == FORBIDDEN { SendError::Forbidden { service } } else { SendError::Lost };
         out.chunks.clear();
-        out.lane.waiting().end(error);
+        out.lane.end(error);
         true
     }
 
@@ -231,7 +245,10 @@ impl Out {
             }
         }
         self.chunks.drain(..next);
-        self.lane.waiting().written(written);
+        if written > 0 {
+            self.lane.waiting().written(written);
+            self.lane.written.notify_waiters();
+        }
     }
 }
 

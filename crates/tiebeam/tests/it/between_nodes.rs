@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tiebeam::{Addr, AddrOf, CallError, NoConnection, NodeId, RemoteSignal, ReplyTo, Router, System};
+use tiebeam::{Addr, AddrOf, CallError, NoConnection, NodeId, RemoteSignal, ReplyTo, Room, Router, System};
 
 use crate::system;
 
@@ -13,9 +13,9 @@ struct Way {
 }
 
 impl Router for Way {
-    fn route(&self, _: NodeId, signal: RemoteSignal) -> Result<(), NoConnection> {
+    fn route(&self, _: NodeId, signal: RemoteSignal) -> Result<Option<Room>, NoConnection> {
         self.to.deliver(self.from, signal);
-        Ok(())
+        Ok(None)
     }
 }
 
