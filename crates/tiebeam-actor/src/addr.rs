@@ -91,8 +91,9 @@ impl<A: Actor> Addr<A> {
         Call::new(To::Addr(self), message)
     }
 
-    /// Sends a message and asks for no answer. Waits while the mailbox is full. Whether it arrives is not known: if the
-    /// actor is gone the message is dropped.
+    /// Sends a message and asks for no answer. Waits while the mailbox is full; to an actor of another node, also after it
+    /// has sent while much waits for the network. Whether it arrives is not known: if the actor is gone the message is
+    /// dropped.
     #[must_use = "a cast does nothing until it is awaited"]
     pub fn cast<M, Mode>(&self, message: M) -> Cast<'_, A, M, Mode>
     where

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, ensure};
 
-use crate::peer::WORKERS;
+use crate::peer::workers;
 use crate::shape::Shape;
 
 /// Compiles the Erlang side and makes its certificates.
@@ -61,7 +61,7 @@ fn erl(port: &str, name: &str) -> anyhow::Result<Command> {
     let folder = folder()?;
     let mut erl = Command::new("erl");
     erl.env("ERL_EPMD_PORT", port).stdin(Stdio::null());
-    erl.args(["-noshell", "-noinput", "+S", &format!("{WORKERS}:{WORKERS}"), "+P", "2000000", "-pa"]).arg(&folder);
+    erl.args(["-noshell", "-noinput", "+S", &format!("{0}:{0}", workers()), "+P", "2000000", "-pa"]).arg(&folder);
     erl.args(["-kernel", "logger_level", "none", "inet_dist_use_interface", "{127,0,0,1}"]);
     erl.args(["-start_epmd", "false", "-sname", name, "-setcookie", "bench"]);
     erl.args(["-proto_dist", "inet_tls", "-ssl_dist_optfile"]).arg(folder.join("ssl.conf"));

@@ -21,6 +21,9 @@ use clap::{Parser, ValueEnum};
 use peer::Peer;
 use shape::{Scale, Shape};
 
+/// What the figures that are kept were measured with.
+const WORKERS: u8 = 2;
+
 #[derive(Debug, Parser)]
 #[command(about = "Measure actors across two nodes beside distributed Erlang over TLS")]
 struct Options {
@@ -33,6 +36,10 @@ struct Options {
     /// Smaller counts, to try a change; the file for comparison is then left alone.
     #[arg(long)]
     quick: bool,
+    /// Worker threads of each of the two processes. With as many workers as cores in either, as by default on two cores, the
+    /// two compete for cores; with half as many they don't. The file for comparison is left alone unless this is 2.
+    #[arg(long, default_value_t = WORKERS, value_parser = clap::value_parser!(u8).range(1..))]
+    workers: u8,
     /// Take one measurement, of which this process is the first node, and print it.
     #[arg(long, hide = true, num_args = 2, value_names = ["SHAPE", "PEER"])]
     one: Option<Vec<String>>,
@@ -43,6 +50,7 @@ struct Options {
 
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
+    peer::set_workers(options.workers);
     if let Some(second) = &options.second {
         let nodes = second[2].parse()?..=second[3].parse()?;
         return ours::second::run(&PathBuf::from(&second[0]), second[1].parse()?, nodes);
@@ -53,7 +61,7 @@ fn main() -> anyhow::Result<()> {
         println!("{}", parse::<Peer>(&one[1])?.measure(shape, scale)?);
         return Ok(());
     }
-    let is_complete = options.only.is_empty() && !options.quick;
+    let is_complete = options.only.is_empty() && !options.quick && options.workers == WORKERS;
     let shapes = if options.only.is_empty() { Shape::value_variants().to_vec() } else { options.only };
     let rows = rounds::run(&shapes, scale, options.rounds)?;
     println!("{}", report::table(&rows));

@@ -1,3 +1,5 @@
+use std::sync::OnceLock;
+
 use anyhow::Context;
 use clap::ValueEnum;
 use tokio::runtime::{Builder, Runtime};
@@ -5,8 +7,16 @@ use tokio::runtime::{Builder, Runtime};
 use crate::shape::{Scale, Shape};
 use crate::{beam, ours};
 
-/// Worker threads of each of the two processes, on BEAM schedulers.
-pub(crate) const WORKERS: usize = 2;
+static WORKERS: OnceLock<u8> = OnceLock::new();
+
+/// Sets how many worker threads each of the two processes has, on BEAM schedulers. Before they are asked for.
+pub(crate) fn set_workers(workers: u8) {
+    let _ = WORKERS.set(workers);
+}
+
+pub(crate) fn workers() -> u8 {
+    *WORKERS.get().expect("set by whoever started")
+}
 
 /// Who is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -46,5 +56,5 @@ impl Peer {
 }
 
 pub(crate) fn runtime() -> anyhow::Result<Runtime> {
-    Ok(Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?)
+    Ok(Builder::new_multi_thread().worker_threads(workers().into()).enable_all().build()?)
 }

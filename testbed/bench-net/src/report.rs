@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
-use crate::peer::{Peer, WORKERS};
+use crate::peer::{Peer, workers};
 use crate::rounds::{Row, Samples};
 use crate::shape::Shape;
 
@@ -57,9 +57,10 @@ pub(crate) fn notes(rows: &[Row], rounds: u32) -> String {
 
 fn common(rounds: u32) -> String {
     format!(
-        "two processes on loopback, {WORKERS} workers each, system allocator, release; ours: QUIC with certificates on both \
+        "two processes on loopback, {} workers each, system allocator, release; ours: QUIC with certificates on both \
          sides, beam: TLS 1.3 with certificates on both sides; median of {rounds} interleaved rounds, fresh processes each; \
-         callers and senders are actors"
+         callers and senders are actors",
+        workers()
     )
 }
 

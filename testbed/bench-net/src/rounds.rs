@@ -4,7 +4,7 @@ use anyhow::{Context, ensure};
 use clap::ValueEnum;
 
 use crate::beam;
-use crate::peer::Peer;
+use crate::peer::{Peer, workers};
 use crate::shape::{Scale, Shape};
 
 /// What was measured of a shape.
@@ -74,7 +74,7 @@ fn peers() -> Vec<Peer> {
 fn measure(shape: Shape, peer: Peer, scale: Scale) -> anyhow::Result<f64> {
     let (shape, peer) = (shape.name(), peer.name());
     let mut child = Command::new(std::env::current_exe()?);
-    child.args(["--one", &shape, &peer]).stderr(Stdio::inherit());
+    child.args(["--workers", &workers().to_string(), "--one", &shape, &peer]).stderr(Stdio::inherit());
     if scale == Scale::Quick {
         child.arg("--quick");
     }

@@ -16,9 +16,10 @@ use crate::raw::current;
 use crate::raw::item::Item;
 use crate::{CallError, Dest};
 
-/// A message on its way; sent when this is awaited, which waits while the mailbox is full.
+/// A message on its way; sent when this is awaited, which waits while the mailbox is full, and on the way to another node
+/// until there is room for the next one.
 ///
-/// Dropping it before it is ready sends nothing.
+/// Dropping it before it is ready sends nothing, unless it waits for room on the way to another node: then it was sent.
 pub struct Cast<'a, A: Dispatch<M, Mode>, M: Send + 'static, Mode: 'static> {
     to: To<'a, A>,
     /// There until the first poll.

@@ -13,6 +13,7 @@ use tiebeam_net::{Cookie, Credentials, Identity};
 use tiebeam_wire::{Incarnation, NodeId, Role};
 
 use super::second::Second;
+use crate::peer::workers;
 
 /// The node that measures, and the authority of its cluster.
 pub(super) struct First {
@@ -38,6 +39,7 @@ impl First {
             issue(&self.authority, self.folder.path(), node)?;
         }
         let mut child = Command::new(std::env::current_exe()?);
+        child.args(["--workers", &workers().to_string()]);
         child.arg("--second").arg(self.folder.path()).arg(self.cluster.local_addr().to_string());
         child.args([nodes.start().to_string(), nodes.end().to_string()]).stdin(Stdio::piped());
         let second = Second(child.spawn()?);
