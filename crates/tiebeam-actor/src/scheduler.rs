@@ -393,7 +393,8 @@ impl Worker {
             }
             self.shared.seats[self.index].serial.store(0, Ordering::Relaxed);
             turns += 1;
-            if UNSENT.get().is_some_and(|since| tiebeam_world::now().since(since) > GATHER_MAX) {
+            let has_much = GATHERED.get() >= GATHER_BYTES_MAX;
+            if has_much || UNSENT.get().is_some_and(|since| tiebeam_world::now().since(since) > GATHER_MAX) {
                 self.flush();
                 // What others wait for is not to wait until this worker has nothing to do.
                 self.shared.hooks.look();
