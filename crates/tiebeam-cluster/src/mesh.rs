@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tiebeam_net::{Candidate, Peer, Reason, Refusal};
-use tiebeam_wire::{NodeId, Role};
+use tiebeam_wire::{Incarnation, NodeId, Role};
 
 use self::dialler::{Dial, Outcome};
 use crate::node::{Node, lock};
@@ -111,8 +111,10 @@ async fn join(node: &Arc<Node>, mut candidate: Candidate) -> Result<(), Refusal>
         match admit(node, &candidate).and_then(|()| free(node, &candidate)) {
             Ok(()) => {
                 retire(node, peer).await;
-                let offered = candidate.offer().await;
-                offered.map(|peer| session::start(node, peer))
+                match candidate.offer().await {
+                    Ok(peer) => begin(node, peer).await,
+                    Err(refusal) => Err(refusal),
+                }
             }
             Err((reason, detail)) => Err(candidate.reject(reason, &detail)),
         }
@@ -124,9 +126,24 @@ async fn join(node: &Arc<Node>, mut candidate: Candidate) -> Result<(), Refusal>
 }
 
 async fn keep(node: &Arc<Node>, candidate: Candidate) -> Result<(), Refusal> {
-    let peer = candidate.keep().await?;
+    begin(node, candidate.keep().await?).await
+}
+
+/// Makes a peer the connection to its node, unless a later start was told since it was admitted: the last step of a handshake
+/// takes a round trip, and subscribers must not be told of a start after the next one. With the pair locked.
+async fn begin(node: &Arc<Node>, peer: Peer) -> Result<(), Refusal> {
+    if let Some(detail) = is_over(node, peer.node(), peer.incarnation()) {
+        peer.close(Reason::StaleIncarnation, &detail);
+        return Err(peer.closed().await);
+    }
     session::start(node, peer);
     Ok(())
+}
+
+/// Says so if a later start of a node was heard of.
+fn is_over(node: &Node, peer: NodeId, incarnation: Incarnation) -> Option<String> {
+    let latest = node.incarnation_of(peer).filter(|latest| *latest > incarnation)?;
+    Some(format!("{peer} {incarnation} is over, {latest} was seen"))
 }
 
 fn pair(node: &Node, peer: NodeId) -> Arc<tokio::sync::Mutex<()>> {
@@ -137,8 +154,8 @@ fn pair(node: &Node, peer: NodeId) -> Arc<tokio::sync::Mutex<()>> {
 /// Refuses starts that are over and members beyond the limit.
 fn admit(node: &Node, candidate: &Candidate) -> Result<(), (Reason, String)> {
     let (peer, incarnation) = (candidate.identity().node, candidate.incarnation());
-    if let Some(latest) = node.incarnation_of(peer).filter(|latest| *latest > incarnation) {
-        return Err((Reason::StaleIncarnation, format!("{peer} {incarnation} is over, {latest} was seen")));
+    if let Some(detail) = is_over(node, peer, incarnation) {
+        return Err((Reason::StaleIncarnation, detail));
     }
     let sessions = node.sessions();
     if !sessions.contains_key(&peer) && sessions.len() + 1 >= node.config.members_max {

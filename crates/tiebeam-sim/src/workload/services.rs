@@ -143,7 +143,10 @@ async fn call(site: Site, caller: Caller<Clerk>, book: Arc<Mutex<Book>>) {
             if was_handled && !error.may_have_run() {
                 site.outside.fail(format!("call {question} was handled, and says that it wasn't: {error}"));
             }
-            book.last_failure = book.last_failure.take().max(Some((began, error.to_string())));
+            book.last_failure = book
+                .last_failure
+                .take()
+                .max(Some((began, format!("{error}, asked by {}, handled: {was_handled}", site.node()))));
         }
     }
     if took > limit {
