@@ -181,9 +181,8 @@ pub struct Config {
     pub cookie_previous: Option<Cookie>,
     /// Who is denied from the beginning. Default nobody; [`Endpoint::revoke`](crate::Endpoint::revoke) adds to it.
     pub denied: DenyList,
-    /// A connection that was silent for so long is lost. Default 3 s; the smaller one of both sides counts.
-    /// After a bad network it may take longer: QUIC waits for three of its own probes, which by then are seconds apart (RFC
-    /// 9000, 10.1).
+    /// A connection that was silent for so long is lost. Default 3 s; the smaller one of both sides counts, and up to one
+    /// [`Config::keep_alive_interval`] is added.
     pub idle_timeout: Duration,
     /// How often a silent connection is kept alive. Default 750 ms: a dead peer is noticed one such interval and one
     /// [`Config::idle_timeout`] later, at the latest.

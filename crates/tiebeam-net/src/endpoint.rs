@@ -110,7 +110,9 @@ impl Endpoint {
         }
         let relayed = Relayed::new();
         let socket = Arc::new(Beside::new(socket, Arc::clone(&relayed)));
-        let quic = quic::Endpoint::new(transport::endpoint(&config), Arc::clone(&shown.server), socket);
+        let settings = transport::endpoint(&config);
+        let silence_max = config.idle_timeout.saturating_add(config.keep_alive_interval);
+        let quic = quic::Endpoint::new(settings, Arc::clone(&shown.server), socket, silence_max);
         let door = Arc::new(Door::new(config.handshakes_max));
         let mut me = Me::new(config, address, shown, speech);
         disguise(&mut me.hello);

@@ -7,7 +7,7 @@ use std::task::Waker;
 use std::time::Instant;
 
 use bytes::Bytes;
-use quinn_proto::{ConnectionError, ConnectionHandle, Dir, Event, StreamEvent, StreamId, Transmit, VarInt};
+use quinn_proto::{ConnectionError, ConnectionEvent, ConnectionHandle, Dir, Event, StreamEvent, StreamId, Transmit, VarInt};
 use tokio::sync::Notify;
 
 use super::endpoint;
@@ -38,6 +38,8 @@ pub(super) struct State {
     pub(super) lanes: Lanes,
     /// For which moment it is armed.
     pub(super) armed: Option<Instant>,
+    /// When the peer was last heard.
+    heard: Option<Instant>,
     /// How many datagrams had come when the peer was asked whether it lives.
     pub(super) probe: Option<u64>,
     buffer: Vec<u8>,
@@ -57,6 +59,7 @@ impl State {
             stopped: HashMap::new(),
             lanes: Lanes::default(),
             armed: None,
+            heard: None,
             probe: None,
             buffer: Vec::new(),
             unsent: None,
@@ -73,13 +76,42 @@ impl State {
                 break;
             }
         }
-        match self.proto.poll_timeout() {
+        let silent = self.silent_at(endpoint);
+        match self.proto.poll_timeout().into_iter().chain(silent).min() {
             Some(deadline) if self.armed.is_none_or(|armed| deadline < armed) => {
                 self.armed = Some(deadline);
                 endpoint.timers.arm(deadline, self.handle);
             }
             _ => {}
         }
+    }
+
+    /// Does what the clock demands.
+    pub(super) fn tick(&mut self, endpoint: &endpoint::Shared, notices: &Notices) {
+        self.armed = None;
+        let now = tiebeam_world::clock();
+        if self.proto.poll_timeout().is_some_and(|timeout| timeout <= now) {
+            self.proto.handle_timeout(now);
+        }
+        if self.silent_at(endpoint).is_some_and(|silent| silent <= now) {
+            self.lose(notices);
+        }
+    }
+
+    /// Takes in a datagram, or what the endpoint has to say.
+    pub(super) fn hear(&mut self, event: ConnectionEvent, now: Instant) {
+        self.proto.handle_event(event);
+        self.heard = Some(now);
+    }
+
+    /// When the connection is given up if its peer stays silent.
+    ///
+    /// QUIC alone would wait for three of its probes (RFC 9000, 10.1), and probes of which each waits twice as long as the one
+    /// before: half a minute, after a network that was slow and lost much. A forged datagram counts as heard; QUIC's own
+    /// timeout, which counts none, bounds what can be won by it.
+    fn silent_at(&self, endpoint: &endpoint::Shared) -> Option<Instant> {
+        let heard = self.heard.filter(|_| self.is_established && self.error.is_none())?;
+        heard.checked_add(endpoint.silence_max)
     }
 
     /// Reads the lanes. The frames are to be handed over in this order, once the connection's lock is free.

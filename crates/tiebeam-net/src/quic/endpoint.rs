@@ -38,6 +38,7 @@ pub(super) struct Keeper {
 
 pub(super) struct Shared {
     pub(super) socket: Arc<dyn Socket>,
+    pub(super) silence_max: Duration,
     pub(super) timers: Timers,
     routes: Mutex<Routes>,
     receiver: Mutex<Receiver>,
@@ -78,7 +79,14 @@ pub(crate) struct Incoming {
 
 impl Endpoint {
     /// Must be called within a tokio runtime.
-    pub(crate) fn new(config: EndpointConfig, server: Arc<ServerConfig>, socket: Arc<dyn Socket>) -> Self {
+    ///
+    /// A connection whose peer was silent for `silence_max` is lost.
+    pub(crate) fn new(
+        config: EndpointConfig,
+        server: Arc<ServerConfig>,
+        socket: Arc<dyn Socket>,
+        silence_max: Duration,
+    ) -> Self {
         let allows_discovery = !socket.may_fragment();
         let routes = Routes {
             proto: quinn_proto::Endpoint::new(Arc::new(config), Some(server), allows_discovery, None),
@@ -95,6 +103,7 @@ impl Endpoint {
         };
         let shared = Arc::new(Shared {
             socket,
+            silence_max,
             timers: Timers::default(),
             routes: Mutex::new(routes),
             receiver: Mutex::new(receiver),
@@ -433,14 +442,15 @@ impl Shared {
                 }
             }
         }
+        let now = tiebeam_world::clock();
         let mut events = events.drain(..).peekable();
         while let Some((connection, event)) = events.next() {
             // Before the lock and dropped after it: with it goes the handler, which may be the connection's last user.
             let taker = connection.taker();
             let mut turn: Turn<'_> = connection.turn();
-            turn.state.proto.handle_event(event);
+            turn.state.hear(event, now);
             while let Some((_, event)) = events.next_if(|(next, _)| Arc::ptr_eq(next, &connection)) {
-                turn.state.proto.handle_event(event);
+                turn.state.hear(event, now);
             }
             if let Some(taker) = &taker {
                 turn.state.read_lanes(self, &connection.notices, taker, frames);
@@ -515,11 +525,7 @@ impl Shared {
                 if turn.state.armed != Some(deadline) {
                     continue;
                 }
-                turn.state.armed = None;
-                let now = tiebeam_world::clock();
-                if turn.proto().poll_timeout().is_some_and(|timeout| timeout <= now) {
-                    turn.proto().handle_timeout(now);
-                }
+                turn.state.tick(&self, &connection.notices);
             }
             self.flush();
         }

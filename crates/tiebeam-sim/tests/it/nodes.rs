@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use serde::{Deserialize, Serialize};
 use tiebeam_actor::{Actor, CallError, Ctx, ExitReason, Handler, Table};
+use tiebeam_sim::network::Link;
 use tiebeam_sim::{SECOND, Simulation, Site, Work, on_thread};
 use tiebeam_wire::NodeId;
 use tracing::Level;
@@ -131,6 +132,24 @@ fn paused_node_is_lost_after_the_idle_timeout_alone() {
             simulation.run_until(simulation.now() + 6 * SECOND);
             assert!(simulation.sees(one, &[two]) && simulation.sees(two, &[one]));
         }
+    });
+}
+
+/// QUIC alone would wait for three of its own probes, which are many seconds apart by then (RFC 9000, 10.1).
+#[test]
+fn death_on_a_slow_network_is_noticed_as_soon_as_on_a_fast_one() {
+    simulated(2, |simulation| {
+        start_all(simulation);
+        simulation.run_until(3 * SECOND);
+        let (one, two) = (NodeId(1), NodeId(2));
+        let delay_us = 1_500_000;
+        simulation.network(|network| network.set_usual(Link { delay_us, ..Link::GOOD }));
+        simulation.run_until(60 * SECOND);
+        assert!(simulation.sees(one, &[two]) && simulation.sees(two, &[one]));
+        simulation.pause(two);
+        let (idle, keep_alive) = (3 * SECOND, 3 * SECOND / 4);
+        simulation.run_until(simulation.now() + delay_us * 1_000 + idle + keep_alive + SECOND / 100);
+        assert!(!simulation.sees(one, &[two]));
     });
 }
 
