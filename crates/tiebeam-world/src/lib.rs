@@ -6,6 +6,8 @@
 //! This is the one crate below the engines that knows tokio: `actor`, `net` and `storage` are strangers to each other
 //! and all need the seam, so it must lie beneath them (ADR 0018).
 
+mod give_way;
+
 use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
@@ -16,6 +18,8 @@ use std::time::Duration;
 
 use tiebeam_wire::Instant;
 use tokio::task::{AbortHandle, JoinHandle};
+
+pub use self::give_way::give_way;
 
 /// Returns the monotonic time since the process first asked.
 #[must_use]

@@ -86,6 +86,41 @@ async fn frame_that_is_sent_while_the_connection_is_taken_waits_for_nobody_and_i
     }
 }
 
+/// If either side kept to what Ethernet's usual frames hold, large bodies would cost six times as many datagrams.
+#[tokio::test]
+async fn datagrams_become_as_long_as_jumbo_frames_hold() {
+    let authority = Authority::ephemeral("skies").unwrap();
+    let (dialled, accepted) = meet(&endpoint(&authority, 1, |_| {}), &endpoint(&authority, 2, |_| {})).await;
+    let (dialled, accepted) = (dialled.unwrap(), accepted.unwrap());
+    let (sender, mut frames) = tokio::sync::mpsc::unbounded_channel();
+    accepted.serve(Arc::new(Collected(sender)));
+    let lane = dialled.lane(Lane { service: Service::ACTOR, index: 0 });
+    let body = Bytes::from(vec![7; 64 * 1024]);
+    for _ in 0..1000 {
+        lane.send(body.clone()).unwrap();
+        assert_eq!(frames.recv().await.unwrap(), body);
+        if dialled.connection().datagram_bytes_max() > 8900 {
+            return;
+        }
+    }
+    panic!("after 1,000 bodies: {} bytes", dialled.connection().datagram_bytes_max());
+}
+
+/// quinn alone would keep it behind what waits for the window (seen with quinn-proto 0.11.19).
+#[tokio::test]
+async fn word_why_a_connection_was_closed_arrives_when_its_window_is_full() {
+    let authority = Authority::ephemeral("skies").unwrap();
+    let (dialled, accepted) = meet(&endpoint(&authority, 1, |_| {}), &endpoint(&authority, 2, |_| {})).await;
+    let (dialled, accepted) = (dialled.unwrap(), accepted.unwrap());
+    accepted.serve(Arc::new(Nothing));
+    let lane = dialled.lane(Lane { service: Service::ACTOR, index: 0 });
+    // On one thread nothing is acknowledged before the test waits.
+    lane.send(Bytes::from(vec![7; 8 * 1024 * 1024])).unwrap();
+    dialled.close(Reason::Replaced, "enough");
+    let end = accepted.closed().await;
+    assert_eq!(end.reason, Reason::Replaced, "{end}");
+}
+
 /// It can't be shown a new certificate, and a connection must not outlive the old one.
 #[tokio::test]
 async fn connection_to_an_older_node_ends_with_the_certificate_that_it_saw() {

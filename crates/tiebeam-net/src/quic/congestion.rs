@@ -5,12 +5,14 @@
 //! "FAST TCP: Motivation, Architecture, Algorithms, Performance", 2004): once a round trip,
 //! `w = w * base / rtt + QUEUE_BYTES`, where `base` is the round trip with nothing in the way. It comes to rest where
 //! `QUEUE_BYTES` of it wait in buffers, whatever the path carries.
+//! While less than half as much waits, it grows by `QUEUE_BYTES` a round trip.
 //!
 //! A flow that fills buffers gets more of a path that both share than one that doesn't; this one still gets its
 //! `QUEUE_BYTES` a round trip.
 
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use quinn_proto::RttEstimator;
@@ -24,7 +26,8 @@ pub(crate) struct Congestion {
 
 impl ControllerFactory for Congestion {
     fn build(self: Arc<Self>, now: Instant, mtu: u16) -> Box<dyn Controller> {
-        Box::new(Window { loss: Arc::clone(&self.cubic).build(now, mtu), delay: Delay::new(now) })
+        let (loss, delay) = (Arc::clone(&self.cubic).build(now, mtu), Delay::new(now));
+        Box::new(Window { loss, delay, is_lifted: Arc::default() })
     }
 }
 
@@ -32,6 +35,16 @@ impl ControllerFactory for Congestion {
 struct Window {
     loss: Box<dyn Controller>,
     delay: Delay,
+    /// Shared with its clones.
+    is_lifted: Arc<AtomicBool>,
+}
+
+/// Has a connection's window hold nothing back any more. For one that is being closed: nothing is acknowledged from then
+/// on, so behind a full window quinn would keep the word why until it has forgotten the connection.
+pub(super) fn lift(controller: &dyn Controller) {
+    if let Ok(window) = controller.clone_box().into_any().downcast::<Window>() {
+        window.is_lifted.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Controller for Window {
@@ -59,6 +72,9 @@ impl Controller for Window {
     }
 
     fn window(&self) -> u64 {
+        if self.is_lifted.load(Ordering::Relaxed) {
+            return u64::MAX;
+        }
         self.loss.window().min(self.delay.window())
     }
 
@@ -69,7 +85,8 @@ impl Controller for Window {
     }
 
     fn clone_box(&self) -> Box<dyn Controller> {
-        Box::new(Self { loss: self.loss.clone_box(), delay: self.delay.clone() })
+        let (loss, delay) = (self.loss.clone_box(), self.delay.clone());
+        Box::new(Self { loss, delay, is_lifted: Arc::clone(&self.is_lifted) })
     }
 
     fn initial_window(&self) -> u64 {
@@ -132,18 +149,24 @@ impl Delay {
             self.is_probe = true;
         } else if !is_unused {
             let ratio = self.base.as_secs_f64() / self.trip.as_secs_f64().max(f64::MIN_POSITIVE);
-            let wanted = (self.bytes as f64 * ratio) as u64 + QUEUE_BYTES;
-            // Half the way at a time: the effect is seen only a round later.
-            self.bytes = u64::midpoint(self.bytes, wanted).min(BYTES_MAX);
+            let carried = (self.bytes as f64 * ratio) as u64;
+            self.bytes = if self.bytes.saturating_sub(carried) < QUEUE_BYTES / 2 {
+                // Far from it: a long path takes many rounds to fill.
+                self.bytes + QUEUE_BYTES
+            } else {
+                // Half the way at a time: the effect is seen only a round later.
+                u64::midpoint(self.bytes, carried + QUEUE_BYTES)
+            }
+            .min(BYTES_MAX);
         }
         (self.round_at, self.trip) = (now, Duration::MAX);
     }
 }
 
 /// How much may wait in the buffers of a path.
-const QUEUE_BYTES: u64 = 64 * 1024;
-/// How much is sent while the path runs empty.
-const PROBE_BYTES: u64 = 16 * 1024;
+const QUEUE_BYTES: u64 = 32 * 1024;
+/// How much is sent while the path runs empty: two of the longest datagrams, as one alone is confirmed late.
+const PROBE_BYTES: u64 = 20 * 1024;
 /// A gigabit path around the world.
 const BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// After this long without a trip as short as the shortest the path may have become longer.

@@ -273,6 +273,12 @@ impl Connection {
         self.inner().look(|_| work())
     }
 
+    /// How long a datagram may be, as far as is known.
+    #[cfg(test)]
+    pub(crate) fn datagram_bytes_max(&self) -> u16 {
+        self.inner().look(|state| state.proto.current_mtu())
+    }
+
     fn streams(&self, id: StreamId) -> (SendStream, RecvStream) {
         (SendStream::new(self.clone(), id), RecvStream::new(self.clone(), id))
     }

@@ -7,12 +7,14 @@ use std::task::Waker;
 use std::time::Instant;
 
 use bytes::Bytes;
-use quinn_proto::{ConnectionError, ConnectionEvent, ConnectionHandle, Dir, Event, StreamEvent, StreamId, Transmit, VarInt};
+use quinn_proto::{
+    ConnectionError, ConnectionEvent, ConnectionHandle, Dir, Event, StreamEvent, StreamId, Transmit, VarInt,
+};
 use tokio::sync::Notify;
 
-use super::endpoint;
 use super::lanes::{Frame, Lanes, Taker};
 use super::socket::Socket;
+use super::{congestion, endpoint};
 use crate::refusal::Reason;
 
 /// What waits for a connection as a whole. A connection is told of everything at once, and each looks for itself.
@@ -134,6 +136,7 @@ impl State {
 
     pub(super) fn close(&mut self, code: VarInt, reason: Bytes, notices: &Notices) {
         if self.error.is_none() {
+            congestion::lift(self.proto.congestion_state());
             self.proto.close(tiebeam_world::clock(), code, reason);
             self.end(ConnectionError::LocallyClosed, notices);
         }
@@ -148,7 +151,8 @@ impl State {
     /// Sends what there is to send; says whether the socket took all of it.
     fn transmit(&mut self, endpoint: &endpoint::Shared, notices: &Notices, now: Instant) -> bool {
         let socket = &*endpoint.socket;
-        let segments_max = socket.segments_max().min(SEGMENTS_MAX);
+        let fitting = TRAIN_BYTES_MAX / usize::from(self.proto.current_mtu());
+        let segments_max = fitting.clamp(1, socket.segments_max());
         loop {
             // Before each call of the system: what comes to another lane meanwhile doesn't wait until a window is sent.
             notices.is_wanted.store(false, Ordering::SeqCst);
@@ -270,5 +274,6 @@ fn wake(wakers: &mut HashMap<StreamId, Waker>, stream: StreamId) {
     }
 }
 
-/// Datagrams that are sent with one call of the system, at most.
-const SEGMENTS_MAX: usize = 10;
+/// Bytes that are sent with one call of the system, at most, unless one datagram is longer. The system takes 64 KiB; what
+/// others send meanwhile waits for the call.
+const TRAIN_BYTES_MAX: usize = 30_000;

@@ -503,6 +503,8 @@ impl Shared {
                 tracing::error!(%error, "socket can't be waited for, nothing is received any more");
                 return;
             }
+            // What has arrived meanwhile, also at a worker that shares the core, is then taken in at once.
+            tiebeam_world::give_way();
             match self.receive_unless_busy() {
                 // Whoever got something has its turn before more is taken in: under a flood there is always more.
                 Some(Ok(())) => tokio::task::yield_now().await,
