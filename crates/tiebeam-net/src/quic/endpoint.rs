@@ -386,7 +386,7 @@ impl Shared {
     fn receive_now(&self, mut receiver: MutexGuard<'_, Receiver>) -> Polled {
         let received = self.receive(&mut receiver, |socket, buffers, metas| socket.receive_now(buffers, metas));
         let polled = match received {
-            Ok(()) => {
+            Ok(_) => {
                 receiver.heat.hit(tiebeam_world::clock());
                 Polled::Arrived
             }
@@ -406,7 +406,7 @@ impl Shared {
     }
 
     /// Takes in what has arrived, unless another thread does that; [`Shared::freed`] tells when that is done.
-    fn receive_unless_busy(&self) -> Option<io::Result<()>> {
+    fn receive_unless_busy(&self) -> Option<io::Result<usize>> {
         // Said before it is tried: whoever has the receiver then sees it when it is done.
         self.is_wanted.store(true, Ordering::SeqCst);
         let mut receiver = self.try_receiver()?;
@@ -418,12 +418,12 @@ impl Shared {
         Some(received)
     }
 
-    /// Takes in what has arrived.
+    /// Takes in what has arrived; returns how many bytes.
     fn receive(
         &self,
         receiver: &mut Receiver,
         take: impl FnOnce(&dyn Socket, &mut [IoSliceMut<'_>], &mut [RecvMeta]) -> io::Result<usize>,
-    ) -> io::Result<()> {
+    ) -> io::Result<usize> {
         let Receiver { memory, events, frames, .. } = &mut *receiver;
         let mut metas = [RecvMeta::default(); BATCH];
         let count = {
@@ -458,7 +458,7 @@ impl Shared {
         }
         drop(events);
         receiver.hand_over();
-        Ok(())
+        Ok(metas[..count].iter().map(|meta| meta.len).sum())
     }
 
     fn route(
@@ -498,16 +498,23 @@ impl Shared {
     }
 
     async fn receive_always(self: Arc<Self>) {
+        let mut received = 0;
         loop {
             if let Err(error) = std::future::poll_fn(|cx| self.socket.poll_readable(cx)).await {
                 tracing::error!(%error, "socket can't be waited for, nothing is received any more");
                 return;
             }
-            // What has arrived meanwhile, also at a worker that shares the core, is then taken in at once.
-            tiebeam_world::give_way();
+            // Under a flood there is always more.
+            if received > BULK_BYTES {
+                received = 0;
+                tiebeam_world::give_way();
+            }
             match self.receive_unless_busy() {
-                // Whoever got something has its turn before more is taken in: under a flood there is always more.
-                Some(Ok(())) => tokio::task::yield_now().await,
+                // Whoever got something has its turn before more is taken in.
+                Some(Ok(bytes)) => {
+                    received += bytes;
+                    tokio::task::yield_now().await;
+                }
                 Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
                 // A datagram that didn't reach its address, maybe: anybody can make the system say so.
                 Some(Err(error)) => tracing::debug!(%error, "nothing received"),
@@ -578,6 +585,8 @@ impl Receiver {
 
 /// How long a peer of whom it is said that nobody listens has to answer.
 const PROBE: Duration = Duration::from_millis(300);
+/// How many bytes the receiving task takes in before it gives its thread's core up.
+const BULK_BYTES: usize = 16 * 1024;
 /// How many buffers are filled at once.
 const BATCH: usize = 16;
 /// Size of each: the system joins datagrams up to the size that one can have.
