@@ -40,6 +40,13 @@ async fn meet(dialler: &Endpoint, acceptor: &Endpoint) -> (Result<Peer, Refusal>
     tokio::join!(dial, accept)
 }
 
+/// Two nodes' ends of one connection.
+async fn connected() -> (Peer, Peer) {
+    let authority = Authority::ephemeral("skies").unwrap();
+    let (dialled, accepted) = meet(&endpoint(&authority, 1, |_| {}), &endpoint(&authority, 2, |_| {})).await;
+    (dialled.unwrap(), accepted.unwrap())
+}
+
 /// Nodes speak the best that both can, whichever dials, and both know what that is.
 async fn agree(ours: &Endpoint, theirs: &Endpoint, version: u8, features: u64) {
     for (dialler, acceptor) in [(ours, theirs), (theirs, ours)] {
@@ -74,9 +81,7 @@ impl Handler for Collected {
 /// If it waited, this would never end; if it left without being noticed, the frame would never arrive.
 #[tokio::test]
 async fn frame_that_is_sent_while_the_connection_is_taken_waits_for_nobody_and_is_not_forgotten() {
-    let authority = Authority::ephemeral("skies").unwrap();
-    let (dialled, accepted) = meet(&endpoint(&authority, 1, |_| {}), &endpoint(&authority, 2, |_| {})).await;
-    let (dialled, accepted) = (dialled.unwrap(), accepted.unwrap());
+    let (dialled, accepted) = connected().await;
     let (sender, mut frames) = tokio::sync::mpsc::unbounded_channel();
     accepted.serve(Arc::new(Collected(sender)));
     let lane = dialled.lane(Lane { service: Service::ACTOR, index: 0 });
@@ -89,9 +94,7 @@ async fn frame_that_is_sent_while_the_connection_is_taken_waits_for_nobody_and_i
 /// If either side kept to what Ethernet's usual frames hold, large bodies would cost six times as many datagrams.
 #[tokio::test]
 async fn datagrams_become_as_long_as_jumbo_frames_hold() {
-    let authority = Authority::ephemeral("skies").unwrap();
-    let (dialled, accepted) = meet(&endpoint(&authority, 1, |_| {}), &endpoint(&authority, 2, |_| {})).await;
-    let (dialled, accepted) = (dialled.unwrap(), accepted.unwrap());
+    let (dialled, accepted) = connected().await;
     let (sender, mut frames) = tokio::sync::mpsc::unbounded_channel();
     accepted.serve(Arc::new(Collected(sender)));
     let lane = dialled.lane(Lane { service: Service::ACTOR, index: 0 });
@@ -109,9 +112,7 @@ async fn datagrams_become_as_long_as_jumbo_frames_hold() {
 /// quinn alone would keep it behind what waits for the window (seen with quinn-proto 0.11.19).
 #[tokio::test]
 async fn word_why_a_connection_was_closed_arrives_when_its_window_is_full() {
-    let authority = Authority::ephemeral("skies").unwrap();
-    let (dialled, accepted) = meet(&endpoint(&authority, 1, |_| {}), &endpoint(&authority, 2, |_| {})).await;
-    let (dialled, accepted) = (dialled.unwrap(), accepted.unwrap());
+    let (dialled, accepted) = connected().await;
     accepted.serve(Arc::new(Nothing));
     let lane = dialled.lane(Lane { service: Service::ACTOR, index: 0 });
     // On one thread nothing is acknowledged before the test waits.

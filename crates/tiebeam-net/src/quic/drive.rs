@@ -100,7 +100,7 @@ impl State {
         }
     }
 
-    /// Takes in a datagram, or what the endpoint has to say.
+    /// Takes in a datagram.
     pub(super) fn hear(&mut self, event: ConnectionEvent, now: Instant) {
         self.proto.handle_event(event);
         self.heard = Some(now);
@@ -108,9 +108,9 @@ impl State {
 
     /// When the connection is given up if its peer stays silent.
     ///
-    /// QUIC alone would wait for three of its probes (RFC 9000, 10.1), and probes of which each waits twice as long as the one
-    /// before: half a minute, after a network that was slow and lost much. A forged datagram counts as heard; QUIC's own
-    /// timeout, which counts none, bounds what can be won by it.
+    /// QUIC alone would wait for three of its probe timeouts (RFC 9000, 10.1), which grow with the round trip: many seconds,
+    /// after a network that was slow and lost much. A forged datagram counts as heard; QUIC's own timeout, which counts none,
+    /// bounds what can be won by it.
     fn silent_at(&self, endpoint: &endpoint::Shared) -> Option<Instant> {
         let heard = self.heard.filter(|_| self.is_established && self.error.is_none())?;
         heard.checked_add(endpoint.silence_max)
