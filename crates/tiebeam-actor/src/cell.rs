@@ -17,6 +17,7 @@ use crate::credits::{Admission, Credits};
 use crate::message::Encoded;
 use crate::process::Course;
 use crate::process::links::Links;
+use crate::raw::body::Body;
 use crate::raw::item::{Handling, Item, Opened};
 use crate::raw::mailbox::{Mailbox, Pushed};
 use crate::raw::own::{Birth, Own};
@@ -379,12 +380,12 @@ impl<A: Actor> Process for Cell<A> {
             Err(error) => return Err(Box::new((inbound, error))),
         }
         let reply_to = ReplyTo::remote(inbound.caller);
-        let encoded = Encoded { decode: entry.decode, name: entry.name, body: inbound.body, reply_to };
+        let encoded = Encoded { decode: entry.decode, name: entry.name, body: Body::keep(inbound.body), reply_to };
         if let Err(unsent) = self.push(Item::encoded(encoded))
             && let Opened::Encoded(encoded) = unsent.open()
         {
             let Encoded { body, reply_to, .. } = encoded;
-            let inbound = Inbound { tag: inbound.tag, body, caller: reply_to.into_remote() };
+            let inbound = Inbound { tag: inbound.tag, body: body.into(), caller: reply_to.into_remote() };
             return Err(Box::new((inbound, CallError::NoProc)));
         }
         Ok(delivered)

@@ -4,10 +4,10 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
 use tiebeam_wire::codec::DecodeError;
 
 use crate::actor::Dispatch;
+use crate::raw::body::Body;
 use crate::raw::item::{Item, Payload};
 use crate::{Actor, CallError, Ctx, ReplyTo};
 
@@ -118,6 +118,6 @@ pub(crate) type Decode<A> = fn(&[u8], ReplyTo<()>) -> Result<Item<A>, DecodeErro
 pub(crate) struct Encoded<A: Actor> {
     pub(crate) decode: Decode<A>,
     pub(crate) name: &'static str,
-    pub(crate) body: Bytes,
+    pub(crate) body: Body,
     pub(crate) reply_to: ReplyTo<()>,
 }

@@ -5,6 +5,7 @@
 //! under AddressSanitizer and ThreadSanitizer (`make sanitize`).
 #![expect(unsafe_code, reason = "intrusive lists and futures that borrow from beside themselves; ADR 0025")]
 
+pub(crate) mod body;
 pub(crate) mod current;
 pub(crate) mod item;
 pub(crate) mod mailbox;

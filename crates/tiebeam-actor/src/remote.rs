@@ -4,6 +4,8 @@
 //! lost connection ends with [`System::node_down`](crate::System::node_down) on both sides. [`RemoteSignal::pair`] names
 //! the two ends, so that a lane can be chosen. The variants and their fields are in wire order and are never reordered.
 
+mod frame;
+
 use std::pin::Pin;
 
 use bytes::Bytes;

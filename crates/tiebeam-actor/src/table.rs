@@ -1,4 +1,5 @@
 use std::any::{Any, TypeId};
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -169,20 +170,37 @@ impl Hasher for OfType {
     }
 }
 
+type AnyTable = &'static (dyn Any + Send + Sync);
+
 /// Returns the table of `A`, which is made once and kept: there are as many as there are types of actors.
+#[inline]
 pub(crate) fn table_of<A: Actor>() -> &'static Table<A> {
-    type Tables = ByType<&'static (dyn Any + Send + Sync)>;
-    static TABLES: RwLock<Option<Tables>> = RwLock::new(None);
+    thread_local! {
+        /// The last that this thread asked for: one process has many messages in a row.
+        static LAST: Cell<Option<(TypeId, AnyTable)>> = const { Cell::new(None) };
+    }
     let id = TypeId::of::<A>();
+    let table = match LAST.get() {
+        Some((last, table)) if last == id => table,
+        _ => {
+            let table = find_table::<A>(id);
+            LAST.set(Some((id, table)));
+            table
+        }
+    };
+    table.downcast_ref().expect("kept under its own type")
+}
+
+fn find_table<A: Actor>(id: TypeId) -> AnyTable {
+    static TABLES: RwLock<Option<ByType<AnyTable>>> = RwLock::new(None);
     let known =
         TABLES.read().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(|tables| tables.get(&id).copied());
-    let table = known.unwrap_or_else(|| {
+    known.unwrap_or_else(|| {
         // Made without the lock: it is the actor's own code, and may panic.
         let table = Box::new(A::table());
         let mut tables = TABLES.write().unwrap_or_else(PoisonError::into_inner);
         *tables.get_or_insert_default().entry(id).or_insert_with(|| Box::leak(table))
-    });
-    table.downcast_ref().expect("kept under its own type")
+    })
 }
 
 fn decode<A, M, Mode>(body: &[u8], reply_to: ReplyTo<()>) -> Result<Item<A>, DecodeError>

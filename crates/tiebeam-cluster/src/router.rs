@@ -2,16 +2,12 @@
 
 use std::sync::Weak;
 
-use bytes::{BufMut, BytesMut};
 use tiebeam_actor::{NoConnection, Pid, Polled, RemoteSignal, Room, Router};
 use tiebeam_net::{Features, LANES};
-use tiebeam_wire::{NodeId, codec};
+use tiebeam_wire::NodeId;
 
 use crate::mesh::needed;
 use crate::node::Node;
-
-/// The version byte of a signal on a lane.
-pub(crate) const SIGNAL_VERSION: u8 = 1;
 
 /// Weak, since the system that holds the router is held by the node.
 pub(crate) struct LaneRouter {
@@ -32,9 +28,8 @@ impl Router for LaneRouter {
         if is_pressure && !session.peer.agreed().features.contains(Features::PRESSURE) {
             return Ok(None);
         }
-        let write = |buffer: &mut BytesMut| codec::encode_into(SIGNAL_VERSION, &signal, &mut buffer.writer());
         let lane = &session.lanes[lane];
-        match lane.queue(HEAD_BYTES + signal.body_bytes(), write) {
+        match lane.queue(HEAD_BYTES + signal.body_bytes(), |buffer| signal.write(buffer)) {
             Ok(waiting) if waiting > BUSY_BYTES => {
                 let lane = lane.clone();
                 Ok(Some(Box::pin(async move { lane.until_waiting(BUSY_BYTES / 2).await })))

@@ -1,11 +1,12 @@
 //! Doors for fuzz targets: every decoder of what a member sends.
 
+use bytes::{Bytes, BytesMut};
 use tiebeam_actor::RemoteSignal;
 use tiebeam_wire::codec;
 
 use crate::services::{Details, InstanceKey};
 use crate::sharing::{FRAME_VERSION, Frame};
-use crate::{gossip, leases, router, virtual_actors};
+use crate::{gossip, leases, virtual_actors};
 
 /// Checks and decodes `bytes` as a message of gossip.
 pub fn decode_gossip(bytes: &[u8]) {
@@ -17,11 +18,11 @@ pub fn decode_gossip(bytes: &[u8]) {
 /// # Panics
 /// If it is written in another way.
 pub fn decode_signal(bytes: &[u8]) {
-    if let Ok(signal) = codec::decode::<RemoteSignal>(router::SIGNAL_VERSION, bytes) {
+    if let Ok(signal) = RemoteSignal::read(Bytes::copy_from_slice(bytes)) {
         let _ = signal.pair();
-        let again = codec::encode(router::SIGNAL_VERSION, &signal);
-        let read = codec::decode::<RemoteSignal>(router::SIGNAL_VERSION, &again);
-        assert_eq!(read.ok(), Some(signal), "a signal changes on its way");
+        let mut again = BytesMut::new();
+        signal.write(&mut again);
+        assert_eq!(RemoteSignal::read(again.freeze()).ok(), Some(signal), "a signal changes on its way");
     }
 }
 

@@ -9,6 +9,7 @@ pub mod codec;
 mod group_id;
 mod instant;
 mod node_id;
+pub mod varint;
 
 pub use group_id::GroupId;
 pub use instant::Instant;

@@ -6,15 +6,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use tiebeam_actor::{NoConnection, RemoteSignal};
 use tiebeam_net::{FRAME_BYTES_MAX, Peer};
-use tiebeam_wire::{Incarnation, NodeId, codec};
+use tiebeam_wire::{Incarnation, NodeId};
 use tokio::sync::Semaphore;
 
 use super::demand::{Offer, Waiting};
 use super::dialler::{DIALS_MAX, Outcome};
 use crate::node::{Node, lock};
-use crate::{RequestError, mesh, router};
+use crate::{RequestError, mesh};
 
 /// Requests that may wait for connections at once. Beyond it they are refused as [`RequestError::Overloaded`].
 pub(crate) const REQUESTS_MAX: usize = 1024;
@@ -39,7 +40,8 @@ impl Default for Room {
 /// Lets a signal wait for a connection to `to`. With the sessions locked, which don't hold one.
 pub(crate) fn queue(node: &Arc<Node>, to: NodeId, lane: usize, signal: &RemoteSignal) -> Result<(), NoConnection> {
     let present = node.present_start(to).ok_or(NoConnection)?;
-    let frame = codec::encode(router::SIGNAL_VERSION, signal);
+    let mut frame = BytesMut::new();
+    signal.write(&mut frame);
     if frame.len() > FRAME_BYTES_MAX {
         return Err(NoConnection);
     }

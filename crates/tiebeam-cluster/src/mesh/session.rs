@@ -11,13 +11,12 @@ use futures::future::BoxFuture;
 use tiebeam_actor::RemoteSignal;
 use tiebeam_crdt::ReplicaId;
 use tiebeam_net::{Declined, Features, LANES, Lane, LaneSender, Peer, Reason, Service};
-use tiebeam_wire::codec;
 use tokio::sync::watch;
 
 use super::demand::Waiting;
 use super::{needed, relay};
 use crate::node::{Node, lock};
-use crate::{Member, PeerIdentity, Reach, Said, gossip, mesh, reach, router, sharing};
+use crate::{Member, PeerIdentity, Reach, Said, gossip, mesh, reach, sharing};
 
 pub(crate) struct Session {
     pub(crate) peer: Peer,
@@ -174,7 +173,7 @@ impl tiebeam_net::Handler for Inbound {
         match lane.service {
             // Gossip repeats itself; what finds no room will come again.
             Service::GOSSIP => drop(self.node.gossip.try_send((self.peer.address(), frame))),
-            Service::ACTOR => self.signal(&frame),
+            Service::ACTOR => self.signal(frame),
             Service::RELAY => relay::take_in(&self.node, &self.identity, frame),
             Service::SHARE => {
                 if let Err(error) = self.node.sharing.frame(&self.node, &self.identity, lane.index, frame) {
@@ -190,8 +189,8 @@ impl tiebeam_net::Handler for Inbound {
 }
 
 impl Inbound {
-    fn signal(&self, frame: &[u8]) {
-        match codec::decode::<RemoteSignal>(router::SIGNAL_VERSION, frame) {
+    fn signal(&self, frame: Bytes) {
+        match RemoteSignal::read(frame) {
             // A later start answers in the name of an earlier one that its processes are gone; no start can speak for a
             // later one.
             Ok(signal) if signal.pair().0.incarnation <= self.identity.incarnation => {
