@@ -140,6 +140,10 @@ impl Socket for Beside {
         }
     }
 
+    fn arm(&self) {
+        self.socket.arm();
+    }
+
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         {
             let mut inbox = lock(&self.relayed.inbox);

@@ -1,9 +1,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use quinn_proto::{
@@ -45,6 +45,11 @@ pub(super) struct Shared {
     /// Whether the task that receives waits for the receiver, which a worker has.
     is_wanted: AtomicBool,
     freed: Notify,
+    /// When a worker looked last, in nanoseconds since `started`; 0 if it is known to look no more.
+    looked: AtomicU64,
+    started: Instant,
+    /// Whether the socket tells of what arrives.
+    is_armed: AtomicBool,
     marked: Mutex<Vec<Arc<Inner>>>,
     has_marked: AtomicBool,
     /// Connections that a task is to drive, once the socket has room.
@@ -109,6 +114,9 @@ impl Endpoint {
             receiver: Mutex::new(receiver),
             is_wanted: AtomicBool::new(false),
             freed: Notify::new(),
+            looked: AtomicU64::new(0),
+            started: tiebeam_world::clock(),
+            is_armed: AtomicBool::new(false),
             marked: Mutex::default(),
             has_marked: AtomicBool::new(false),
             later: Mutex::default(),
@@ -368,6 +376,7 @@ impl Shared {
     fn look(&self) {
         // If another thread takes in what has arrived, this one need not.
         if let Some(receiver) = self.try_receiver() {
+            self.note_look(tiebeam_world::clock());
             self.receive_now(receiver);
         }
     }
@@ -375,12 +384,51 @@ impl Shared {
     fn poll(&self) -> Polled {
         // Another thread takes in what has arrived.
         let Some(mut receiver) = self.try_receiver() else { return Polled::Hot };
-        if receiver.heat.is_hot(tiebeam_world::clock()) {
+        let now = tiebeam_world::clock();
+        if receiver.heat.is_hot(now) {
+            self.note_look(now);
             self.receive_now(receiver)
         } else {
             self.free(receiver);
+            // In this order: if the socket is armed from before, the receiving task will arm it again.
+            self.looked.store(0, Ordering::SeqCst);
+            self.arm();
             Polled::Quiet
         }
+    }
+
+    fn note_look(&self, now: Instant) {
+        let since = now.saturating_duration_since(self.started).as_nanos();
+        self.looked.store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::SeqCst);
+    }
+
+    /// Says whether a worker has looked a moment ago, and so will again.
+    fn is_looked_after(&self) -> bool {
+        let looked = self.looked.load(Ordering::SeqCst);
+        looked > 0 && tiebeam_world::clock().saturating_duration_since(self.started).saturating_sub(Duration::from_nanos(looked)) < LOOKS_EVERY
+    }
+
+    /// Has the receiving task woken by what arrives.
+    fn arm(&self) {
+        if !self.is_armed.swap(true, Ordering::SeqCst) {
+            self.socket.arm();
+        }
+    }
+
+    /// Waits until something may have arrived that no worker takes in.
+    async fn until_arrived(&self) -> io::Result<()> {
+        while self.is_looked_after() {
+            let readable = std::future::poll_fn(|cx| self.socket.poll_readable(cx));
+            // A worker that takes in what arrives arms the socket when it stops; one that is held up by a process doesn't.
+            if let Ok(fired) = tiebeam_world::timeout(LOOK_CHECK, readable).await {
+                self.is_armed.store(false, Ordering::SeqCst);
+                return fired;
+            }
+        }
+        self.arm();
+        let fired = std::future::poll_fn(|cx| self.socket.poll_readable(cx)).await;
+        self.is_armed.store(false, Ordering::SeqCst);
+        fired
     }
 
     fn receive_now(&self, mut receiver: MutexGuard<'_, Receiver>) -> Polled {
@@ -498,9 +546,9 @@ impl Shared {
     }
 
     async fn receive_always(self: Arc<Self>) {
-        let mut received = 0;
+        let (mut received, mut is_drained) = (0, true);
         loop {
-            if let Err(error) = std::future::poll_fn(|cx| self.socket.poll_readable(cx)).await {
+            if is_drained && let Err(error) = self.until_arrived().await {
                 tracing::error!(%error, "socket can't be waited for, nothing is received any more");
                 return;
             }
@@ -512,10 +560,10 @@ impl Shared {
             match self.receive_unless_busy() {
                 // Whoever got something has its turn before more is taken in.
                 Some(Ok(bytes)) => {
-                    received += bytes;
+                    (received, is_drained) = (received + bytes, false);
                     tokio::task::yield_now().await;
                 }
-                Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => is_drained = true,
                 // A datagram that didn't reach its address, maybe: anybody can make the system say so.
                 Some(Err(error)) => tracing::debug!(%error, "nothing received"),
                 None => self.freed.notified().await,
@@ -585,6 +633,10 @@ impl Receiver {
 
 /// How long a peer of whom it is said that nobody listens has to answer.
 const PROBE: Duration = Duration::from_millis(300);
+/// For how long after a worker has looked it is taken for granted that it will again.
+const LOOKS_EVERY: Duration = Duration::from_micros(200);
+/// How often that is checked.
+const LOOK_CHECK: Duration = Duration::from_millis(1);
 /// How many bytes the receiving task takes in before it gives its thread's core up.
 const BULK_BYTES: usize = 16 * 1024;
 /// How many buffers are filled at once.

@@ -1,14 +1,17 @@
 mod refusals;
+mod sentry;
 
 use std::fmt;
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
-use tokio::io::Interest;
+
+use sentry::{Sentry, What};
 
 /// Where datagrams come from and go to: the system's UDP socket, or a simulated one.
 pub(crate) trait Socket: Send + Sync + fmt::Debug + 'static {
@@ -30,11 +33,14 @@ pub(crate) trait Socket: Send + Sync + fmt::Debug + 'static {
     /// `WouldBlock` if there are none; else what the system says.
     fn receive(&self, buffers: &mut [IoSliceMut<'_>], metas: &mut [RecvMeta]) -> io::Result<usize>;
 
-    /// As `receive`, by asking the system itself, whatever it said before. For a thread that looks again and again: nothing
-    /// may come of it where time stands still meanwhile.
+    /// As `receive`, for a thread that looks again and again: nothing may come of it where time stands still meanwhile.
     fn receive_now(&self, _: &mut [IoSliceMut<'_>], _: &mut [RecvMeta]) -> io::Result<usize> {
         Err(io::ErrorKind::Unsupported.into())
     }
+
+    /// Has [`Socket::poll_readable`] tell of the datagrams that are there or come, once: what comes after that it need not
+    /// tell, until it is armed again.
+    fn arm(&self) {}
 
     /// Waits until there may be datagrams. For one waiter.
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
@@ -62,25 +68,32 @@ pub(crate) trait Socket: Send + Sync + fmt::Debug + 'static {
 /// The system's.
 #[derive(Debug)]
 pub(crate) struct UdpSocket {
-    io: tokio::net::UdpSocket,
+    socket: Arc<std::net::UdpSocket>,
     state: UdpSocketState,
+    readable: Sentry,
+    writable: Sentry,
+    failed: Sentry,
 }
 
 impl UdpSocket {
+    /// Must be called within a tokio runtime.
     pub(crate) fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
         let state = UdpSocketState::new((&socket).into())?;
         refusals::enable(&socket)?;
-        Ok(Self { io: tokio::net::UdpSocket::from_std(socket)?, state })
+        let socket = Arc::new(socket);
+        let sentry = |what| Sentry::new(&socket, what);
+        let (readable, writable, failed) = (sentry(What::Readable)?, sentry(What::Writable)?, sentry(What::Failed)?);
+        Ok(Self { socket, state, readable, writable, failed })
     }
 }
 
 impl Socket for UdpSocket {
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.io.local_addr()
+        self.socket.local_addr()
     }
 
     fn send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        let send = || self.io.try_io(Interest::WRITABLE, || self.state.try_send((&self.io).into(), transmit));
+        let send = || self.state.try_send((&*self.socket).into(), transmit);
         match send() {
             // Word of an earlier datagram, perhaps to somebody else, in place of what was to be sent now.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => send(),
@@ -89,24 +102,28 @@ impl Socket for UdpSocket {
     }
 
     fn receive(&self, buffers: &mut [IoSliceMut<'_>], metas: &mut [RecvMeta]) -> io::Result<usize> {
-        self.io.try_io(Interest::READABLE, || self.state.recv((&self.io).into(), buffers, metas))
+        self.state.recv((&*self.socket).into(), buffers, metas)
     }
 
     fn receive_now(&self, buffers: &mut [IoSliceMut<'_>], metas: &mut [RecvMeta]) -> io::Result<usize> {
-        self.state.recv((&self.io).into(), buffers, metas)
+        self.receive(buffers, metas)
+    }
+
+    fn arm(&self) {
+        self.readable.arm();
     }
 
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.io.poll_recv_ready(cx)
+        self.readable.poll_fired(cx)
     }
 
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.io.poll_send_ready(cx))?;
-        Poll::Ready(Ok(()))
+        self.writable.arm();
+        self.writable.poll_fired(cx)
     }
 
     fn refused(&self) -> BoxFuture<'_, SocketAddr> {
-        refusals::next(&self.io).boxed()
+        refusals::next(&self.socket, &self.failed).boxed()
     }
 
     fn segments_max(&self) -> usize {

@@ -2,12 +2,12 @@
 //! word of a process that was killed, long before its silence tells. On Linux; elsewhere there is silence alone.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 
-use tokio::net::UdpSocket;
+use super::sentry::Sentry;
 
 #[cfg(target_os = "linux")]
-pub(super) fn enable(socket: &std::net::UdpSocket) -> io::Result<()> {
+pub(super) fn enable(socket: &UdpSocket) -> io::Result<()> {
     use nix::sys::socket::{setsockopt, sockopt};
     match socket.local_addr()? {
         SocketAddr::V4(_) => setsockopt(socket, sockopt::Ipv4RecvErr, &true),
@@ -18,14 +18,13 @@ pub(super) fn enable(socket: &std::net::UdpSocket) -> io::Result<()> {
 
 /// Returns the next address that refused. Cancel safe.
 #[cfg(target_os = "linux")]
-pub(super) async fn next(socket: &UdpSocket) -> SocketAddr {
-    use tokio::io::Interest;
+pub(super) async fn next(socket: &UdpSocket, failed: &Sentry) -> SocketAddr {
     loop {
-        if socket.ready(Interest::ERROR).await.is_err() {
-            return std::future::pending().await;
-        }
-        if let Ok(Some(address)) = socket.try_io(Interest::ERROR, || take(socket)) {
-            return address;
+        match take(socket) {
+            Ok(Some(address)) => return address,
+            Ok(None) => {}
+            Err(_) if std::future::poll_fn(|cx| failed.poll_fired(cx)).await.is_ok() => {}
+            Err(_) => return std::future::pending().await,
         }
     }
 }
@@ -57,11 +56,11 @@ fn take(socket: &UdpSocket) -> io::Result<Option<SocketAddr>> {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn enable(_: &std::net::UdpSocket) -> io::Result<()> {
+pub(super) fn enable(_: &UdpSocket) -> io::Result<()> {
     Ok(())
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) async fn next(_: &UdpSocket) -> SocketAddr {
+pub(super) async fn next(_: &UdpSocket, _: &Sentry) -> SocketAddr {
     std::future::pending().await
 }
