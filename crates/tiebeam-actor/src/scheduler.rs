@@ -396,9 +396,7 @@ impl Worker {
             let has_much = GATHERED.get() >= GATHER_BYTES_MAX;
             if has_much || UNSENT.get().is_some_and(|since| tiebeam_world::now().since(since) > GATHER_MAX) {
                 self.flush();
-                if has_much {
-                    tiebeam_world::give_way();
-                }
+                tiebeam_world::give_way_if_due();
                 // What others wait for is not to wait until this worker has nothing to do.
                 self.shared.hooks.look();
                 self.is_outside_due = true;

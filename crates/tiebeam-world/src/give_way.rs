@@ -5,9 +5,26 @@ use std::cell::Cell;
 /// For how long the system is to let a thread run before others that wait for its core. The least that Linux takes.
 const SLICE_NANOS: u64 = 100_000;
 
+/// After how many bytes it is time to give way: some tens of microseconds.
+const MOVED_BYTES_MAX: usize = 24 * 1024;
+
 thread_local! {
     /// Whether the system knows that the thread wants short slices; none before it was asked.
     static IS_SHORT: Cell<Option<bool>> = const { Cell::new(None) };
+    /// Bytes that the thread has moved since it gave way.
+    static MOVED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Notes that the thread has sent or received so many bytes.
+pub fn moved(bytes: usize) {
+    MOVED.set(MOVED.get().saturating_add(bytes));
+}
+
+/// Gives way if the thread has [`moved`] much since it last did. To be called where nothing is locked that others wait for.
+pub fn give_way_if_due() {
+    if MOVED.get() >= MOVED_BYTES_MAX {
+        give_way();
+    }
 }
 
 /// Lets the threads that wait for this one's core have it, for a moment. To be called between two pieces of work of which
@@ -16,6 +33,7 @@ thread_local! {
 /// A thread that gives way loses the rest of its slice, so its slices are made short first (`sched_setattr`(2), Linux 6.12);
 /// where the system doesn't do that, nobody gives way: beside other work, flows went at a tenth of their rate.
 pub fn give_way() {
+    MOVED.set(0);
     let is_short = IS_SHORT.get().unwrap_or_else(|| {
         let is_short = slice::shorten(SLICE_NANOS);
         IS_SHORT.set(Some(is_short));

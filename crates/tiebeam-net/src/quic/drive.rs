@@ -259,7 +259,10 @@ pub(super) fn send(socket: &dyn Socket, transmit: &Transmit, buffer: &[u8]) -> b
         src_ip: transmit.src_ip,
     };
     match socket.send(&datagrams) {
-        Ok(()) => true,
+        Ok(()) => {
+            tiebeam_world::moved(transmit.size);
+            true
+        }
         Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => false,
         Err(error) => {
             tracing::debug!(to = %transmit.destination, %error, "datagram not sent");

@@ -382,8 +382,11 @@ impl Shared {
     }
 
     fn poll(&self) -> Polled {
-        // Another thread takes in what has arrived.
-        let Some(mut receiver) = self.try_receiver() else { return Polled::Hot };
+        let Some(mut receiver) = self.try_receiver() else {
+            // Another thread takes in what has arrived, and may be waiting for this one's core.
+            tiebeam_world::give_way();
+            return Polled::Hot;
+        };
         let now = tiebeam_world::clock();
         if receiver.heat.is_hot(now) {
             self.note_look(now);
@@ -442,6 +445,7 @@ impl Shared {
             Err(_) => Polled::Hot,
         };
         self.free(receiver);
+        tiebeam_world::give_way_if_due();
         polled
     }
 
@@ -454,7 +458,7 @@ impl Shared {
     }
 
     /// Takes in what has arrived, unless another thread does that; [`Shared::freed`] tells when that is done.
-    fn receive_unless_busy(&self) -> Option<io::Result<usize>> {
+    fn receive_unless_busy(&self) -> Option<io::Result<()>> {
         // Said before it is tried: whoever has the receiver then sees it when it is done.
         self.is_wanted.store(true, Ordering::SeqCst);
         let mut receiver = self.try_receiver()?;
@@ -466,12 +470,12 @@ impl Shared {
         Some(received)
     }
 
-    /// Takes in what has arrived; returns how many bytes.
+    /// Takes in what has arrived.
     fn receive(
         &self,
         receiver: &mut Receiver,
         take: impl FnOnce(&dyn Socket, &mut [IoSliceMut<'_>], &mut [RecvMeta]) -> io::Result<usize>,
-    ) -> io::Result<usize> {
+    ) -> io::Result<()> {
         let Receiver { memory, events, frames, .. } = &mut *receiver;
         let mut metas = [RecvMeta::default(); BATCH];
         let count = {
@@ -506,7 +510,8 @@ impl Shared {
         }
         drop(events);
         receiver.hand_over();
-        Ok(metas[..count].iter().map(|meta| meta.len).sum())
+        tiebeam_world::moved(metas[..count].iter().map(|meta| meta.len).sum());
+        Ok(())
     }
 
     fn route(
@@ -546,21 +551,18 @@ impl Shared {
     }
 
     async fn receive_always(self: Arc<Self>) {
-        let (mut received, mut is_drained) = (0, true);
+        let mut is_drained = true;
         loop {
             if is_drained && let Err(error) = self.until_arrived().await {
                 tracing::error!(%error, "socket can't be waited for, nothing is received any more");
                 return;
             }
-            // Under a flood there is always more.
-            if received > BULK_BYTES {
-                received = 0;
-                tiebeam_world::give_way();
-            }
             match self.receive_unless_busy() {
                 // Whoever got something has its turn before more is taken in.
-                Some(Ok(bytes)) => {
-                    (received, is_drained) = (received + bytes, false);
+                Some(Ok(())) => {
+                    is_drained = false;
+                    // Under a flood there is always more.
+                    tiebeam_world::give_way_if_due();
                     tokio::task::yield_now().await;
                 }
                 Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => is_drained = true,
@@ -637,8 +639,6 @@ const PROBE: Duration = Duration::from_millis(300);
 const LOOKS_EVERY: Duration = Duration::from_micros(200);
 /// How often that is checked.
 const LOOK_CHECK: Duration = Duration::from_millis(1);
-/// How many bytes the receiving task takes in before it gives its thread's core up.
-const BULK_BYTES: usize = 16 * 1024;
 /// How many buffers are filled at once.
 const BATCH: usize = 16;
 /// Size of each: the system joins datagrams up to the size that one can have.
