@@ -1,6 +1,8 @@
 //! How threads that have much to do share a core.
 
 use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// For how long the system is to let a thread run before others that wait for its core. The least that Linux takes.
 const SLICE_NANOS: u64 = 100_000;
@@ -23,9 +25,25 @@ pub fn moved(bytes: usize) {
 /// Gives way if the thread has [`moved`] much since it last did. To be called where nothing is locked that others wait for.
 pub fn give_way_if_due() {
     if MOVED.get() >= MOVED_BYTES_MAX {
+        let busy_until = (crate::now() + BUSY_FOR).nanos;
+        BUSY_UNTIL.store(busy_until, Ordering::Relaxed);
         give_way();
     }
 }
+
+/// Gives way if some thread of this process has moved much a moment ago. For threads that look whether there is something to
+/// do: they would keep the core from those that know it.
+pub fn give_way_if_busy() {
+    let busy_until = BUSY_UNTIL.load(Ordering::Relaxed);
+    if busy_until > 0 && crate::now().nanos < busy_until {
+        give_way();
+    }
+}
+
+/// Until when the process counts as busy.
+static BUSY_UNTIL: AtomicU64 = AtomicU64::new(0);
+/// For how long after much was moved.
+const BUSY_FOR: Duration = Duration::from_millis(1);
 
 /// Lets the threads that wait for this one's core have it, for a moment. To be called between two pieces of work of which
 /// there may be no end: else a thread that computes keeps its core for whole ticks of the system's clock, 4 ms on most.

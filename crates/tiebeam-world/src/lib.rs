@@ -19,7 +19,7 @@ use std::time::Duration;
 use tiebeam_wire::Instant;
 use tokio::task::{AbortHandle, JoinHandle};
 
-pub use self::give_way::{give_way, give_way_if_due, moved};
+pub use self::give_way::{give_way, give_way_if_busy, give_way_if_due, moved};
 
 /// Returns the monotonic time since the process first asked.
 #[must_use]

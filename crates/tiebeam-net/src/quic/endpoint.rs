@@ -446,6 +446,9 @@ impl Shared {
         };
         self.free(receiver);
         tiebeam_world::give_way_if_due();
+        if polled == Polled::Hot {
+            tiebeam_world::give_way_if_busy();
+        }
         polled
     }
 
