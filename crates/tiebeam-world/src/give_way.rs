@@ -1,4 +1,10 @@
 //! How threads that have much to do share a core.
+//!
+//! A thread that computes keeps its core for whole ticks of the system's clock, 4 ms on most, while others wait that have
+//! something for somebody. So threads that move many bytes, or look whether there is something to do, let them go first.
+//!
+//! A thread that gives way loses the rest of its slice, so its slices are made short first (`sched_setattr`(2), Linux 6.12);
+//! where the system doesn't do that, nobody gives way: beside other work, flows went at a tenth of their rate.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,52 +12,47 @@ use std::time::Duration;
 
 /// For how long the system is to let a thread run before others that wait for its core. The least that Linux takes.
 const SLICE_NANOS: u64 = 100_000;
-
 /// After how many bytes it is time to give way: some tens of microseconds.
 const MOVED_BYTES_MAX: usize = 24 * 1024;
+/// For how long the process counts as busy after a thread has moved so many.
+const BUSY_FOR: Duration = Duration::from_millis(1);
+
+/// Until when the process counts as busy, as [`crate::now`] counts.
+static BUSY_UNTIL: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
     /// Whether the system knows that the thread wants short slices; none before it was asked.
     static IS_SHORT: Cell<Option<bool>> = const { Cell::new(None) };
-    /// Bytes that the thread has moved since it gave way.
+    /// Bytes that the thread has moved since it was time to give way.
     static MOVED: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Notes that the thread has sent or received so many bytes.
+/// Notes that this thread has sent or received so many bytes.
 pub fn moved(bytes: usize) {
     MOVED.set(MOVED.get().saturating_add(bytes));
 }
 
-/// Gives way if the thread has [`moved`] much since it last did. To be called where nothing is locked that others wait for.
+/// Lets the threads that wait for this one's core have it, if this one has [`moved`] much since it last did. To be called
+/// where nothing is locked that others wait for.
 pub fn give_way_if_due() {
-    if MOVED.get() >= MOVED_BYTES_MAX {
-        let busy_until = (crate::now() + BUSY_FOR).nanos;
-        BUSY_UNTIL.store(busy_until, Ordering::Relaxed);
-        give_way();
+    if MOVED.get() < MOVED_BYTES_MAX {
+        return;
     }
-}
-
-/// Gives way if some thread of this process has moved much a moment ago. For threads that look whether there is something to
-/// do: they would keep the core from those that know it.
-pub fn give_way_if_busy() {
-    let busy_until = BUSY_UNTIL.load(Ordering::Relaxed);
-    if busy_until > 0 && crate::now().nanos < busy_until {
-        give_way();
-    }
-}
-
-/// Until when the process counts as busy.
-static BUSY_UNTIL: AtomicU64 = AtomicU64::new(0);
-/// For how long after much was moved.
-const BUSY_FOR: Duration = Duration::from_millis(1);
-
-/// Lets the threads that wait for this one's core have it, for a moment. To be called between two pieces of work of which
-/// there may be no end: else a thread that computes keeps its core for whole ticks of the system's clock, 4 ms on most.
-///
-/// A thread that gives way loses the rest of its slice, so its slices are made short first (`sched_setattr`(2), Linux 6.12);
-/// where the system doesn't do that, nobody gives way: beside other work, flows went at a tenth of their rate.
-pub fn give_way() {
     MOVED.set(0);
+    BUSY_UNTIL.store((crate::now() + BUSY_FOR).nanos, Ordering::Relaxed);
+    give_way();
+}
+
+/// Lets the threads that wait for this one's core have it, if a thread of this process has moved much a moment ago. For one
+/// that looks whether there is something to do: else it keeps those from the core that know of something.
+pub fn give_way_if_busy() {
+    if crate::now().nanos < BUSY_UNTIL.load(Ordering::Relaxed) {
+        give_way();
+    }
+}
+
+/// Lets the threads that wait for this one's core have it, for a moment.
+pub fn give_way() {
     let is_short = IS_SHORT.get().unwrap_or_else(|| {
         let is_short = slice::shorten(SLICE_NANOS);
         IS_SHORT.set(Some(is_short));
@@ -115,6 +116,19 @@ mod slice {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+
+    /// Fails if a flood is never interrupted, or each message is.
+    #[test]
+    fn it_is_due_after_much() {
+        moved(MOVED_BYTES_MAX - 1);
+        give_way_if_due();
+        assert_eq!(MOVED.get(), MOVED_BYTES_MAX - 1, "not yet");
+        moved(1);
+        give_way_if_due();
+        assert_eq!(MOVED.get(), 0);
+        assert!(crate::now().nanos < BUSY_UNTIL.load(Ordering::Relaxed) + 60_000_000_000, "busy from now on");
+        assert_ne!(BUSY_UNTIL.load(Ordering::Relaxed), 0);
+    }
 
     /// The kernel's own word: a slice that isn't short would make giving way expensive.
     #[test]

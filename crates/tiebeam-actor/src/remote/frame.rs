@@ -142,11 +142,22 @@ mod tests {
     fn signals() -> impl Strategy<Value = RemoteSignal> {
         let dest = prop_oneof![8 => pids().prop_map(Dest::Pid), 1 => ".*".prop_map(Dest::Name)];
         let message = (pids(), dest, any::<u32>(), bodies(), prop::option::of(refs()), any::<u32>()).prop_map(
-            |(from, to, tag, body, reply, deadline_ms)| RemoteSignal::Message { from, to, tag, body, reply, deadline_ms },
+            |(from, to, tag, body, reply, deadline_ms)| RemoteSignal::Message {
+                from,
+                to,
+                tag,
+                body,
+                reply,
+                deadline_ms,
+            },
         );
         let result = prop_oneof![bodies().prop_map(Ok), Just(Err(CallError::NoProc))];
-        let reply = (pids(), pids(), refs(), result)
-            .prop_map(|(from, to, call, result)| RemoteSignal::Reply { from, to, call, result });
+        let reply = (pids(), pids(), refs(), result).prop_map(|(from, to, call, result)| RemoteSignal::Reply {
+            from,
+            to,
+            call,
+            result,
+        });
         let exit = (pids(), pids()).prop_map(|(from, to)| RemoteSignal::Exit {
             from,
             to,

@@ -3,7 +3,7 @@ use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use quinn_proto::{
@@ -11,6 +11,7 @@ use quinn_proto::{
     EndpointConfig, EndpointEvent, ServerConfig, VarInt,
 };
 use quinn_udp::RecvMeta;
+use tiebeam_wire::Instant;
 use tiebeam_world::TaskGuard;
 use tokio::sync::Notify;
 
@@ -45,9 +46,8 @@ pub(super) struct Shared {
     /// Whether the task that receives waits for the receiver, which a worker has.
     is_wanted: AtomicBool,
     freed: Notify,
-    /// When a worker looked last, in nanoseconds since `started`; 0 if it is known to look no more.
+    /// When a worker looked last, as [`tiebeam_world::now`] counts; 0 if it is known to look no more.
     looked: AtomicU64,
-    started: Instant,
     /// Whether the socket tells of what arrives.
     is_armed: AtomicBool,
     marked: Mutex<Vec<Arc<Inner>>>,
@@ -115,7 +115,6 @@ impl Endpoint {
             is_wanted: AtomicBool::new(false),
             freed: Notify::new(),
             looked: AtomicU64::new(0),
-            started: tiebeam_world::clock(),
             is_armed: AtomicBool::new(false),
             marked: Mutex::default(),
             has_marked: AtomicBool::new(false),
@@ -376,7 +375,6 @@ impl Shared {
     fn look(&self) {
         // If another thread takes in what has arrived, this one need not.
         if let Some(receiver) = self.try_receiver() {
-            self.note_look(tiebeam_world::clock());
             self.receive_now(receiver);
         }
     }
@@ -387,28 +385,20 @@ impl Shared {
             tiebeam_world::give_way();
             return Polled::Hot;
         };
-        let now = tiebeam_world::clock();
-        if receiver.heat.is_hot(now) {
-            self.note_look(now);
-            self.receive_now(receiver)
-        } else {
-            self.free(receiver);
-            // In this order: if the socket is armed from before, the receiving task will arm it again.
-            self.looked.store(0, Ordering::SeqCst);
-            self.arm();
-            Polled::Quiet
+        if receiver.heat.is_hot(tiebeam_world::clock()) {
+            return self.receive_now(receiver);
         }
-    }
-
-    fn note_look(&self, now: Instant) {
-        let since = now.saturating_duration_since(self.started).as_nanos();
-        self.looked.store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::SeqCst);
+        self.free(receiver);
+        // In this order: if the socket is armed from before and tells just now, the receiving task will arm it again.
+        self.looked.store(0, Ordering::SeqCst);
+        self.arm();
+        Polled::Quiet
     }
 
     /// Says whether a worker has looked a moment ago, and so will again.
     fn is_looked_after(&self) -> bool {
-        let looked = self.looked.load(Ordering::SeqCst);
-        looked > 0 && tiebeam_world::clock().saturating_duration_since(self.started).saturating_sub(Duration::from_nanos(looked)) < LOOKS_EVERY
+        let looked = Instant { nanos: self.looked.load(Ordering::SeqCst) };
+        looked.nanos > 0 && tiebeam_world::now().since(looked) < LOOKS_EVERY
     }
 
     /// Has the receiving task woken by what arrives.
@@ -436,20 +426,23 @@ impl Shared {
 
     fn receive_now(&self, mut receiver: MutexGuard<'_, Receiver>) -> Polled {
         let received = self.receive(&mut receiver, |socket, buffers, metas| socket.receive_now(buffers, metas));
-        let polled = match received {
-            Ok(_) => {
-                receiver.heat.hit(tiebeam_world::clock());
+        if received.is_ok() {
+            receiver.heat.hit(tiebeam_world::clock());
+        }
+        self.free(receiver);
+        match received {
+            Ok(()) => {
+                self.looked.store(tiebeam_world::now().nanos, Ordering::SeqCst);
+                tiebeam_world::give_way_if_due();
                 Polled::Arrived
             }
             Err(error) if error.kind() == io::ErrorKind::Unsupported => Polled::Quiet,
-            Err(_) => Polled::Hot,
-        };
-        self.free(receiver);
-        tiebeam_world::give_way_if_due();
-        if polled == Polled::Hot {
-            tiebeam_world::give_way_if_busy();
+            Err(_) => {
+                self.looked.store(tiebeam_world::now().nanos, Ordering::SeqCst);
+                tiebeam_world::give_way_if_busy();
+                Polled::Hot
+            }
         }
-        polled
     }
 
     fn try_receiver(&self) -> Option<MutexGuard<'_, Receiver>> {
