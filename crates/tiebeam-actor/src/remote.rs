@@ -32,13 +32,14 @@ pub trait Router: Send + Sync {
     fn flush(&self) {}
 
     /// Takes in what has arrived, if something is likely to have and that can be done here and now. Called again and again
-    /// by a worker with nothing else to do.
+    /// by a worker with nothing else to do, and after [`Polled::Arrived`] followed by [`Router::flush`], at the latest after
+    /// the next turn.
     fn poll(&self) -> Polled {
         Polled::Quiet
     }
 
     /// Takes in what has arrived, if that can be done here and now. Called now and then by a worker that has much to do, or
-    /// what arrives would wait until it has nothing to do.
+    /// what arrives would wait until it has nothing to do; followed by [`Router::flush`] as `poll` is.
     fn look(&self) {}
 }
 

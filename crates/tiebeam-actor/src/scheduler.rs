@@ -125,7 +125,8 @@ thread_local! {
     static LOCAL: RefCell<Option<Local>> = const { RefCell::new(None) };
     /// The worker's next seat, apart from the rest since most go there.
     static NEXT: Cell<Option<Ready>> = const { Cell::new(None) };
-    /// Since when something waits that processes of the worker have sent to other nodes.
+    /// Since when something waits to be sent to other nodes: what processes of the worker have sent, or an answer to what was
+    /// taken in, which waits for one turn in case there is more to say.
     static UNSENT: Cell<Option<Instant>> = const { Cell::new(None) };
     /// How many bytes these are.
     static GATHERED: Cell<usize> = const { Cell::new(0) };
@@ -148,9 +149,7 @@ impl Scheduler {
         if !self.runs_here() {
             return Gathers::No;
         }
-        if UNSENT.get().is_none() {
-            UNSENT.set(Some(tiebeam_world::now()));
-        }
+        note_unsent();
         let gathered = GATHERED.get().saturating_add(bytes);
         GATHERED.set(gathered);
         if gathered < GATHER_BYTES_MAX { Gathers::More } else { Gathers::Full }
@@ -163,6 +162,14 @@ impl Scheduler {
             watch(Arc::clone(&shared));
             shared
         });
+    }
+}
+
+/// Notes that the worker has something to send.
+#[inline]
+fn note_unsent() {
+    if UNSENT.get().is_none() {
+        UNSENT.set(Some(tiebeam_world::now()));
     }
 }
 
@@ -399,6 +406,7 @@ impl Worker {
                 tiebeam_world::give_way_if_due();
                 // What others wait for is not to wait until this worker has nothing to do.
                 self.shared.hooks.look();
+                note_unsent();
                 self.is_outside_due = true;
             }
             if turns >= TURNS_MAX || (turns % TURNS_PER_LOOK == 0 && is_late()) {
@@ -432,9 +440,13 @@ impl Worker {
         }
         let found = loop {
             let polled = shared.hooks.poll();
+            if polled == Polled::Arrived {
+                note_unsent();
+            }
             if let Some(process) = self.take(nexts) {
                 break Found::Ready(process);
             }
+            self.flush();
             if polled == Polled::Quiet {
                 break Found::Nothing;
             }
@@ -444,8 +456,6 @@ impl Worker {
             std::hint::spin_loop();
         };
         shared.is_polled.store(false, Ordering::Release);
-        // What has arrived may have been answered here, on behalf of processes that are gone.
-        self.flush();
         found
     }
 

@@ -172,6 +172,13 @@ impl Inner {
         self.turn().state.close(code, reason, &self.notices);
     }
 
+    /// Has the endpoint's next flush look at this connection.
+    pub(super) fn mark(self: &Arc<Self>) {
+        if !self.is_marked.swap(true, Ordering::SeqCst) {
+            self.endpoint.mark(Arc::clone(self));
+        }
+    }
+
     /// Writes what waits in the lanes, or leaves it to whoever has the connection now. Waiting for it could take as long as
     /// sending a window full of what others sent.
     pub(super) fn flush(&self) {
@@ -196,9 +203,7 @@ impl Inner {
 impl Link {
     /// Has the endpoint's next flush look at this connection.
     pub(crate) fn mark(&self) {
-        if !self.inner.is_marked.swap(true, Ordering::SeqCst) {
-            self.inner.endpoint.mark(Arc::clone(&self.inner));
-        }
+        self.inner.mark();
     }
 
     pub(crate) fn flush(&self) {

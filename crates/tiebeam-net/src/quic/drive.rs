@@ -78,6 +78,11 @@ impl State {
                 break;
             }
         }
+        self.arm(endpoint);
+    }
+
+    /// Arms the connection for the next moment at which something is due.
+    pub(super) fn arm(&mut self, endpoint: &endpoint::Shared) {
         let silent = self.silent_at(endpoint);
         match self.proto.poll_timeout().into_iter().chain(silent).min() {
             Some(deadline) if self.armed.is_none_or(|armed| deadline < armed) => {

@@ -15,7 +15,7 @@ use tiebeam_wire::Instant;
 use tiebeam_world::TaskGuard;
 use tokio::sync::Notify;
 
-use super::connection::{Connection, Inner, Turn};
+use super::connection::{Connection, Inner};
 use super::drive;
 use super::heat::Heat;
 use super::lanes::{Frame, Taker};
@@ -361,7 +361,7 @@ impl Shared {
         let mut receiver = lock(&self.receiver);
         connection.set_taker(taker);
         connection.turn().state.read_lanes(self, &connection.notices, taker, &mut receiver.frames);
-        receiver.hand_over();
+        hand_over(&mut receiver.frames);
         self.free(receiver);
     }
 
@@ -466,7 +466,7 @@ impl Shared {
         Some(received)
     }
 
-    /// Takes in what has arrived.
+    /// Takes in what has arrived; [`Shared::flush`] sends what is to be said to it.
     fn receive(
         &self,
         receiver: &mut Receiver,
@@ -495,17 +495,27 @@ impl Shared {
         while let Some((connection, event)) = events.next() {
             // Before the lock and dropped after it: with it goes the handler, which may be the connection's last user.
             let taker = connection.taker();
-            let mut turn: Turn<'_> = connection.turn();
-            turn.state.hear(event, now);
+            let mut state = lock(&connection.state);
+            state.hear(event, now);
             while let Some((_, event)) = events.next_if(|(next, _)| Arc::ptr_eq(next, &connection)) {
-                turn.state.hear(event, now);
+                state.hear(event, now);
             }
             if let Some(taker) = &taker {
-                turn.state.read_lanes(self, &connection.notices, taker, frames);
+                state.read_lanes(self, &connection.notices, taker, frames);
+            }
+            if (1..=FRAMES_FEW).contains(&frames.len()) {
+                // Who gets them may answer before a window is sent, and with the answer goes what else is to be sent.
+                state.arm(self);
+                drop(state);
+                hand_over(frames);
+                connection.mark();
+            } else {
+                drop(state);
+                drop(connection.turn());
             }
         }
         drop(events);
-        receiver.hand_over();
+        hand_over(frames);
         tiebeam_world::moved(metas[..count].iter().map(|meta| meta.len).sum());
         Ok(())
     }
@@ -557,6 +567,7 @@ impl Shared {
                 // Whoever got something has its turn before more is taken in.
                 Some(Ok(())) => {
                     is_drained = false;
+                    self.flush();
                     // Under a flood there is always more.
                     tiebeam_world::give_way_if_due();
                     tokio::task::yield_now().await;
@@ -620,12 +631,10 @@ impl Shared {
     }
 }
 
-impl Receiver {
-    /// Hands frames to those who take them, with no connection locked: they may send.
-    fn hand_over(&mut self) {
-        for Frame { taker, lane, body } in self.frames.drain(..) {
-            (taker.take)(lane, body);
-        }
+/// Hands frames to those who take them, with no connection locked: they may send.
+fn hand_over(frames: &mut Vec<Frame>) {
+    for Frame { taker, lane, body } in frames.drain(..) {
+        (taker.take)(lane, body);
     }
 }
 
@@ -635,6 +644,8 @@ const PROBE: Duration = Duration::from_millis(300);
 const LOOKS_EVERY: Duration = Duration::from_micros(200);
 /// How often that is checked.
 const LOOK_CHECK: Duration = Duration::from_millis(1);
+/// Up to how many frames are handed over before their connection sends. More take longer than sending does.
+const FRAMES_FEW: usize = 16;
 /// How many buffers are filled at once.
 const BATCH: usize = 16;
 /// Size of each: the system joins datagrams up to the size that one can have.

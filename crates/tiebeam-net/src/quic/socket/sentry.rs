@@ -130,3 +130,40 @@ mod elsewhere {
         }
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use futures::poll;
+
+    use super::*;
+
+    async fn fired(sentry: &Sentry) {
+        std::future::poll_fn(|cx| sentry.poll_fired(cx)).await.expect("epoll works");
+    }
+
+    /// Fails if it tells of each datagram, which is what it is there to prevent, or of none that was there before.
+    #[tokio::test]
+    async fn it_tells_once_each_time_it_is_armed() {
+        let (sender, receiver) = (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        receiver.set_nonblocking(true).unwrap();
+        let (to, receiver) = (receiver.local_addr().unwrap(), Arc::new(receiver));
+        let sentry = Sentry::new(&receiver, What::Readable).unwrap();
+        // Loopback delivers before `send_to` returns, so what is told would be told by now.
+        sender.send_to(b"1", to).unwrap();
+        tokio::task::yield_now().await;
+        assert!(poll!(std::pin::pin!(fired(&sentry))).is_pending(), "it isn't armed");
+        sentry.arm();
+        fired(&sentry).await;
+        sender.send_to(b"2", to).unwrap();
+        tokio::task::yield_now().await;
+        assert!(poll!(std::pin::pin!(fired(&sentry))).is_pending(), "it has told");
+        for _ in 0..2 {
+            receiver.recv(&mut [0; 1]).unwrap();
+        }
+        sentry.arm();
+        tokio::task::yield_now().await;
+        assert!(poll!(std::pin::pin!(fired(&sentry))).is_pending(), "nothing is there");
+        sender.send_to(b"3", to).unwrap();
+        fired(&sentry).await;
+    }
+}
