@@ -8,17 +8,22 @@ use crate::services::{Details, InstanceKey};
 use crate::sharing::{FRAME_VERSION, Frame};
 use crate::{gossip, leases, virtual_actors};
 
+/// The version byte of a signal on a lane.
+const SIGNAL_VERSION: u8 = 1;
+
 /// Checks and decodes `bytes` as a message of gossip.
 pub fn decode_gossip(bytes: &[u8]) {
     gossip::decode(bytes);
 }
 
-/// Decodes `bytes` as a signal between actors; what was decoded must be written as it was read.
+/// Decodes `bytes` as a signal between actors; what was decoded must be what the codec reads, and be written as it was read.
 ///
 /// # Panics
-/// If it is written in another way.
+/// If it is read or written in another way.
 pub fn decode_signal(bytes: &[u8]) {
-    if let Ok(signal) = RemoteSignal::read(Bytes::copy_from_slice(bytes)) {
+    let read = RemoteSignal::read(Bytes::copy_from_slice(bytes)).ok();
+    assert_eq!(read, codec::decode(SIGNAL_VERSION, bytes).ok(), "a signal is read in another way by hand");
+    if let Some(signal) = read {
         let _ = signal.pair();
         let mut again = BytesMut::new();
         signal.write(&mut again);
