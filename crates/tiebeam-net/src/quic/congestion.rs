@@ -164,7 +164,7 @@ impl Delay {
 }
 
 /// How much may wait in the buffers of a path.
-const QUEUE_BYTES: u64 = 32 * 1024;
+const QUEUE_BYTES: u64 = 24 * 1024;
 /// How much is sent while the path runs empty: two of the longest datagrams, as one alone is confirmed late.
 const PROBE_BYTES: u64 = 20 * 1024;
 /// A gigabit path around the world.
