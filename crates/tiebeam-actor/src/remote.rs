@@ -32,8 +32,7 @@ pub trait Router: Send + Sync {
     fn flush(&self) {}
 
     /// Takes in what has arrived, if something is likely to have and that can be done here and now. Called again and again
-    /// by a worker with nothing else to do, and after [`Polled::Arrived`] followed by [`Router::flush`], at the latest after
-    /// the next turn.
+    /// by a worker with nothing else to do. After [`Polled::Arrived`], [`Router::flush`] follows as after [`Router::route`].
     fn poll(&self) -> Polled {
         Polled::Quiet
     }

@@ -126,7 +126,7 @@ thread_local! {
     /// The worker's next seat, apart from the rest since most go there.
     static NEXT: Cell<Option<Ready>> = const { Cell::new(None) };
     /// Since when something waits to be sent to other nodes: what processes of the worker have sent, or an answer to what was
-    /// taken in, which waits for one turn in case there is more to say.
+    /// taken in, which waits in case there is more to say.
     static UNSENT: Cell<Option<Instant>> = const { Cell::new(None) };
     /// How many bytes these are.
     static GATHERED: Cell<usize> = const { Cell::new(0) };

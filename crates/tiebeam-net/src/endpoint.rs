@@ -276,12 +276,13 @@ impl Endpoint {
     }
 
     /// Takes in what has arrived, in this thread and without waiting: for a thread that has much to do, now and then.
+    /// [`Endpoint::flush`] is to follow soon: what there is to say to it waits for that.
     pub fn look(&self) {
         self.quic.look();
     }
 
     /// Takes in what has arrived, in this thread and without waiting, if something is likely to have: for a thread that has
-    /// nothing else to do.
+    /// nothing else to do. [`Endpoint::flush`] is to follow as after [`Endpoint::look`].
     #[must_use]
     pub fn poll(&self) -> Polled {
         self.quic.poll()

@@ -563,16 +563,17 @@ impl Shared {
                 tracing::error!(%error, "socket can't be waited for, nothing is received any more");
                 return;
             }
-            match self.receive_unless_busy() {
+            let received = self.receive_unless_busy();
+            is_drained = !matches!(received, Some(Ok(())));
+            match received {
                 // Whoever got something has its turn before more is taken in.
                 Some(Ok(())) => {
-                    is_drained = false;
                     self.flush();
                     // Under a flood there is always more.
                     tiebeam_world::give_way_if_due();
                     tokio::task::yield_now().await;
                 }
-                Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => is_drained = true,
+                Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
                 // A datagram that didn't reach its address, maybe: anybody can make the system say so.
                 Some(Err(error)) => tracing::debug!(%error, "nothing received"),
                 None => self.freed.notified().await,
