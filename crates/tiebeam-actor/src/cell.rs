@@ -127,8 +127,12 @@ pub(crate) trait Process: Send + Sync {
     fn turn(self: Arc<Self>);
     /// Queues `signal`; gives it back if the process is gone.
     fn signal(&self, signal: Signal) -> Result<(), Signal>;
-    /// Queues a message of another node, or gives it back and says why.
-    fn try_deliver(&self, inbound: Inbound, filling: Filling) -> Result<Delivered, Box<(Inbound, CallError)>>;
+    /// Queues a message of another node, or gives back who called, if somebody did, and says why.
+    fn try_deliver(
+        &self,
+        inbound: Inbound,
+        filling: Filling,
+    ) -> Result<Delivered, Box<(Option<RemoteCaller>, CallError)>>;
     /// Notes that other nodes were told that the mailbox is full. Says whether they are to be told at once that it has room.
     fn is_pressed(&self) -> bool;
     /// The ties of the process if it has any; whoever holds this sends nothing.
@@ -354,14 +358,18 @@ impl<A: Actor> Process for Cell<A> {
         }
     }
 
-    fn try_deliver(&self, inbound: Inbound, filling: Filling) -> Result<Delivered, Box<(Inbound, CallError)>> {
+    fn try_deliver(
+        &self,
+        inbound: Inbound,
+        filling: Filling,
+    ) -> Result<Delivered, Box<(Option<RemoteCaller>, CallError)>> {
         let pid = self.pid();
         if self.exit.get().is_some() {
-            return Err(Box::new((inbound, CallError::NoProc)));
+            return Err(Box::new((inbound.caller, CallError::NoProc)));
         }
         let Some(entry) = table_of::<A>().entry(inbound.tag) else {
             tracing::warn!(%pid, kind = self.kind(), tag = inbound.tag, "message of another node is unknown");
-            return Err(Box::new((inbound, CallError::Incompatible)));
+            return Err(Box::new((inbound.caller, CallError::Incompatible)));
         };
         let mut delivered = Delivered::Within;
         // A lane must not wait for one slow actor, so what finds no credit is refused at once.
@@ -375,18 +383,16 @@ impl<A: Actor> Process for Cell<A> {
                     self.credits.count_refused();
                 }
                 tracing::debug!(%pid, kind = self.kind(), "mailbox is full, message of another node refused");
-                return Err(Box::new((inbound, CallError::Overloaded)));
+                return Err(Box::new((inbound.caller, CallError::Overloaded)));
             }
-            Err(error) => return Err(Box::new((inbound, error))),
+            Err(error) => return Err(Box::new((inbound.caller, error))),
         }
         let reply_to = ReplyTo::remote(inbound.caller);
         let encoded = Encoded { decode: entry.decode, name: entry.name, body: Body::keep(inbound.body), reply_to };
         if let Err(unsent) = self.push(Item::encoded(encoded))
             && let Opened::Encoded(encoded) = unsent.open()
         {
-            let Encoded { body, reply_to, .. } = encoded;
-            let inbound = Inbound { tag: inbound.tag, body: body.into(), caller: reply_to.into_remote() };
-            return Err(Box::new((inbound, CallError::NoProc)));
+            return Err(Box::new((encoded.reply_to.into_remote(), CallError::NoProc)));
         }
         Ok(delivered)
     }

@@ -222,8 +222,8 @@ impl System {
                 }
             }
             Err(refused) => {
-                let (inbound, error) = *refused;
-                inbound.refuse(error);
+                let (Some(caller), error) = *refused else { return };
+                caller.answer(Err(error));
             }
         }
     }
